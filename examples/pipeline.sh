@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Simulate a cine scan, undersample it, reconstruct it in a pipe, and print the scores (JSON) of the result.
+# Simulate a cine scan, undersample and reconstruct it in a pipe, and print the scores as JSON.
 set -eu
 out=${1:-example}
 scan=$(cmrrecon simulate --slice-count 1 --frames 4 --coils 4 --size 96x128 --out-dir "$out" --quiet)

@@ -1,1 +1,1 @@
-"""The command line: one thin file a subcommand. The only room that prints."""
+"""The command line, with one thin file per subcommand. Only this room prints."""

@@ -1,6 +1,6 @@
-"""The program: its subcommands, put together.
+"""Assemble the program from its subcommands.
 
-They import what they need when they run, so that --help is fast.
+Each subcommand imports what it needs when it runs, so that --help is fast.
 """
 
 import io
@@ -33,17 +33,17 @@ app = typer.Typer(
     help="Reconstruct undersampled cardiac MRI k-space. Research use only, not for diagnosis.",
     epilog="Exit codes: 0 done; 1 some inputs failed or an output could not be written; 2 usage; "
     "3 unreadable input; 4 out of memory; 5 numerical failure; 130 interrupted. Every option can "
-    "also be set in the environment: --device as CMRRECON_DEVICE.",
+    "also be set with an environment variable, such as CMRRECON_DEVICE for --device.",
     no_args_is_help=True,
-    # Plain text names every option whole in a narrow terminal, and examples can be copied.
+    # Plain text never truncates option names in a narrow terminal, and examples can be copied.
     rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"cmrrecon {__version__}")
         raise typer.Exit
 
@@ -52,34 +52,34 @@ def _version(asked: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Reconstruct undersampled cardiac MRI k-space. Research use only, not for diagnosis."""
 
 
-# The short texts fit into the list of commands at 80 columns.
-app.command("info", epilog=info.EXAMPLE, short_help="Show what files hold.")(info.info)
+# Each short text fits on one line of the command list at 80 columns.
+app.command("info", epilog=info.EXAMPLE, short_help="Show what files contain.")(info.info)
 app.command("simulate", epilog=simulate.EXAMPLE, short_help="Simulate scans with a known truth.")(
     simulate.simulate
 )
 app.command(
-    "undersample", epilog=undersample.EXAMPLE, short_help="Keep only the samples of a pattern."
+    "undersample", epilog=undersample.EXAMPLE, short_help="Undersample fully sampled k-space."
 )(undersample.undersample)
 app.command(
-    "reconstruct", epilog=reconstruct.EXAMPLE, short_help="Reconstruct k-space files to images."
+    "reconstruct", epilog=reconstruct.EXAMPLE, short_help="Reconstruct images from k-space files."
 )(reconstruct.reconstruct)
 app.command(
     "evaluate", epilog=evaluate.EXAMPLE, short_help="Score reconstructions against references."
 )(evaluate.evaluate)
 app.command(
-    "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice, in a figure."
+    "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice in a figure."
 )(compare.compare)
 app.command(
     "preprocess", epilog=preprocess.EXAMPLE, short_help="Pack scans into a training store."
 )(preprocess.preprocess)
 app.command(
-    "train", epilog=train.EXAMPLE, short_help="Train a network by a recipe, or continue a run."
+    "train", epilog=train.EXAMPLE, short_help="Train a network with a recipe, or continue a run."
 )(train.train)
 app.add_typer(
     models.app,
@@ -95,11 +95,12 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the program. SIGTERM ends it as Ctrl-C does, so that temporary files are removed.
+    """Run the program.
 
-    Threads that wait let others have their core, unless the environment says otherwise: on shared
-    machines spinning costs many times more than it saves. OpenMP reads this when torch is loaded.
-    Names of files that the terminal's encoding cannot show appear with escapes.
+    SIGTERM ends it like Ctrl-C, so that temporary files are removed. Waiting threads release their
+    core unless the environment says otherwise, because spinning is expensive on shared machines.
+    OpenMP reads this setting when torch is loaded. Characters of file names that the terminal's
+    encoding cannot show are printed as escape sequences.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)

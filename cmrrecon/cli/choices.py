@@ -1,7 +1,7 @@
-"""Names that options take, for completion in the shell; they are known without loading a library.
+"""Names that options accept, for shell completion.
 
-Completion answers while the user types, so the names are written down here. Tests hold them
-against the registries of the other rooms.
+Completion must respond while the user types, so the names are listed here instead of loading
+libraries. Tests compare them with the registries of the other rooms.
 """
 
 import tomllib
@@ -34,7 +34,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 class RecipeFacts(NamedTuple):
-    """A recipe of the package: its name, the network that it trains, and its source."""
+    """A recipe of the package: its name, the network it trains, and its source."""
 
     name: str
     network: str
@@ -42,12 +42,12 @@ class RecipeFacts(NamedTuple):
 
 
 def recipes() -> list[str]:
-    """The recipes that come with the package."""
+    """Return the names of the recipes that come with the package."""
     return sorted(path.stem for path in (PACKAGE / "recipes").glob("*.toml"))
 
 
 def recipe_facts() -> list[RecipeFacts]:
-    """The recipes with their networks and sources."""
+    """Return the recipes with their networks and sources."""
     files = {name: PACKAGE / "recipes" / f"{name}.toml" for name in recipes()}
     read = {name: tomllib.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
     return [
@@ -57,40 +57,42 @@ def recipe_facts() -> list[RecipeFacts]:
 
 
 def installed_weights() -> list[str]:
-    """The networks whose weights come with the package."""
+    """Return the names of the networks whose weights come with the package."""
     return sorted(path.stem for path in (PACKAGE / "pretrained").glob("*.safetensors"))
 
 
 def complete_methods(incomplete: str) -> list[str]:
-    """Methods, and networks with installed weights; also the last one of a list with commas."""
+    """Complete a method or a network with installed weights, also at the end of a comma list."""
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in _begin([*METHODS, *installed_weights()], last)]
+    return [
+        f"{before}{comma}{name}" for name in _starting_with([*METHODS, *installed_weights()], last)
+    ]
 
 
 def complete_recipes(incomplete: str) -> list[str]:
-    """Recipes."""
-    return _begin(recipes(), incomplete)
+    """Complete the name of a recipe."""
+    return _starting_with(recipes(), incomplete)
 
 
 def complete_patterns(incomplete: str) -> list[str]:
-    """Sampling patterns."""
-    return _begin(PATTERNS, incomplete)
+    """Complete the name of a sampling pattern."""
+    return _starting_with(PATTERNS, incomplete)
 
 
 def complete_protocols(incomplete: str) -> list[str]:
-    """Scoring protocols."""
-    return _begin(PROTOCOLS, incomplete)
+    """Complete the name of a scoring protocol."""
+    return _starting_with(PROTOCOLS, incomplete)
 
 
 def complete_kinds(incomplete: str) -> list[str]:
-    """Kinds of simulated scans."""
-    return _begin(KINDS, incomplete)
+    """Complete the kind of a simulated scan."""
+    return _starting_with(KINDS, incomplete)
 
 
 def complete_devices(incomplete: str) -> list[str]:
-    """Devices."""
-    return _begin(DEVICES, incomplete)
+    """Complete the name of a device."""
+    return _starting_with(DEVICES, incomplete)
 
 
-def _begin(names: Iterable[str], incomplete: str) -> list[str]:
+def _starting_with(names: Iterable[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]

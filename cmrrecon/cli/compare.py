@@ -1,4 +1,4 @@
-"""`cmrrecon compare`: several methods, networks and images on one slice of a scan, in a figure."""
+"""`cmrrecon compare`: compare methods, networks and images on one slice of a scan in a figure."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from cmrrecon.cli import inputs, options, outputs, running
 from cmrrecon.cli.choices import complete_methods
 from cmrrecon.cli.comparison import Comparison, columns
-from cmrrecon.cli.comparison_images import named_files, read_made
+from cmrrecon.cli.comparison_images import named_files, read_file_images
 from cmrrecon.cli.comparison_settings import (
     SCORED,
     check_dpi,
@@ -46,8 +46,8 @@ def compare(
             "--method",
             "--methods",
             "-m",
-            help="Method to compare; repeat it, or separate several with commas.",
-            show_default="zero-filled, sense and the default; none with --images",
+            help="Method to compare; repeat the option, or separate several methods with commas.",
+            show_default="zero-filled, sense and the default method; none with --images",
             autocompletion=complete_methods,
         ),
     ] = None,
@@ -55,7 +55,7 @@ def compare(
         list[Path] | None,
         options.option(
             "--checkpoint",
-            help="Weights of a network to compare too; may be repeated.",
+            help="Weights of a network to add; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -71,7 +71,8 @@ def compare(
         Path | None,
         options.option(
             "--truth",
-            help="Truth images or full k-space, a file or a folder, for error maps and scores.",
+            help="Truth images or fully sampled k-space for error maps and scores; a file or a "
+            "folder to search.",
             show_default=False,
         ),
     ] = None,
@@ -87,31 +88,35 @@ def compare(
         bool,
         options.option(
             "--edges",
-            help="Add a row inside the reference's edge region, with the similarity there "
+            help="Add a row that shows the edge region of the reference, with the similarity there "
             "(1 - EAR loss).",
         ),
     ] = False,
     slices: Annotated[
         str | None,
         options.option(
-            "--slices", "--slice", help="Which slice, from 0.", show_default="the middle one"
+            "--slices",
+            "--slice",
+            help="Slice to compare, counted from 0.",
+            show_default="the middle one",
         ),
     ] = None,
-    frame: Annotated[int, options.option("--frame", help="Which frame is pictured, from 0.")] = 0,
+    frame: Annotated[int, options.option("--frame", help="Frame to show, counted from 0.")] = 0,
     window: Annotated[
         str | None,
         options.option(
             "--window",
-            help="LOW,HIGH: black and white as fractions of the maximum of the pictured frame of "
-            "the reference, or of the first image.",
-            show_default="0 to its 99.5th percentile",
+            help="LOW,HIGH: black and white level, as fractions of the maximum of the reference "
+            "(or of the first image) in the frame shown.",
+            show_default="0 to the 99.5th percentile",
         ),
     ] = None,
     zoom: Annotated[
         str | None,
         options.option(
             "--zoom",
-            help="Box y0,y1,x0,x1 in pixels to enlarge; errors and profiles are then of the box.",
+            help="Box y0,y1,x0,x1 in pixels to enlarge; error maps and profiles then show only "
+            "this box.",
             show_default=False,
         ),
     ] = None,
@@ -119,17 +124,19 @@ def compare(
         float | None,
         options.option(
             "--aspect",
-            help="Height of a pixel (y) over its width (x).",
-            show_default="as the scan says, else 1",
+            help="Ratio of pixel height (y) to pixel width (x).",
+            show_default="from the scan, else 1",
         ),
     ] = None,
-    dpi: Annotated[int, options.option("--dpi", help="Dots per inch of a .png.")] = 300,
+    dpi: Annotated[
+        int, options.option("--dpi", help="Resolution of a .png in dots per inch.")
+    ] = 300,
     output: Annotated[
         str | None,
         options.option(
             "--output",
             "-o",
-            help="The figure: .png, .pdf or .svg.",
+            help="Figure to write: .png, .pdf or .svg.",
             show_default="<name>_compare.png",
         ),
     ] = None,
@@ -137,7 +144,7 @@ def compare(
     mask: Annotated[
         Path | None,
         options.option(
-            "--mask", help="Sampling mask, if it does not lie beside the data.", show_default=False
+            "--mask", help="Sampling mask, if it is not beside the data.", show_default=False
         ),
     ] = None,
     allow_partial: options.AllowPartial = False,
@@ -146,27 +153,28 @@ def compare(
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Compare methods on one slice: images, error maps, profiles over time and scores in a figure.
 
-    Columns are the reference, methods, networks and images, in this order. Several runs of one
-    network are named by the folders of their weights.
+    The columns are the reference, methods, networks and images, in this order. Several runs of
+    the same network are labelled with the folders of their weights.
 
-    The figure is 7.16 inches wide (two columns of a journal) for up to six columns, with type of at
-    least 7 points and editable text in .pdf and .svg.
+    With up to six columns the figure is 7.16 inches wide (a full journal page) and its text
+    is at least 7 points in size. Text in .pdf and .svg stays editable.
     """
-    console = Console(quiet=quiet, as_json=json)
+    console = Console(quiet=quiet, verbose=verbose, as_json=json)
     with running.command(console):
         from cmrrecon import formats
         from cmrrecon.tools.devices import choose_device
 
         _check_options(edges, truth, protocol)
         check_dpi(dpi)
-        chosen = columns(_asked(method, alone=bool(images)), checkpoint or [])
+        chosen = columns(_method_names(method, images_given=bool(images)), checkpoint or [])
         files = named_files(images or [], {"reference", *chosen})
-        where = choose_device(device)
+        chosen_device = choose_device(device)
         job = inputs.find_jobs([file], formats.is_scan)[0]
         target = figure_target(job, output, out_dir)
 
@@ -185,7 +193,7 @@ def compare(
                 series=scan.series(index),
                 index=index,
                 methods=chosen,
-                images={name: read_made(made, scan, index) for name, made in files.items()},
+                images={name: read_file_images(file, scan, index) for name, file in files.items()},
                 reference=reference,
                 truth=expected,
                 protocol=protocol,
@@ -193,37 +201,37 @@ def compare(
                 edges=edges,
                 display=display,
                 dpi=dpi,
-                device=where,
+                device=chosen_device,
                 axes=axes,
                 dataset=dataset,
             )
             _deliver(compared, target, console, overwrite=overwrite, dry_run=dry_run)
 
 
-def _asked(method: Sequence[str] | None, *, alone: bool) -> list[str]:
-    """The names of methods; without any, the usual three, or none if there are images."""
+def _method_names(method: Sequence[str] | None, *, images_given: bool) -> list[str]:
+    """Return the methods to compare; by default three, or none if image files are given."""
     from cmrrecon.methods.registry import DEFAULT_METHOD
 
     names = [name.strip() for text in method or () for name in text.split(",") if name.strip()]
-    usual = [] if alone else ["zero-filled", "sense", DEFAULT_METHOD]
-    return list(dict.fromkeys(names)) or usual
+    default = [] if images_given else ["zero-filled", "sense", DEFAULT_METHOD]
+    return list(dict.fromkeys(names)) or default
 
 
 def _check_options(edges: bool, truth: Path | None, protocol: str) -> None:
-    """Refuse --edges without a reference, and protocols that crop."""
+    """Refuse --edges without a reference, and protocols that cannot score one slice."""
     if edges and truth is None:
         raise UsageError(
             "option-needs",
             "--edges was given without a reference",
-            "The edges that count are those of the reference",
-            "Give it with --truth",
+            "The edge region is computed from the reference",
+            "Add the reference with --truth",
         )
     if protocol not in SCORED:
         raise UsageError(
             "unknown-protocol",
-            f"A comparison cannot be scored by {protocol!r}",
-            f"The protocols for one slice are {' and '.join(SCORED)}",
-            "Name one of them, or score files with cmrrecon evaluate",
+            f"A comparison cannot be scored with {protocol!r}",
+            f"The protocols for a single slice are {' and '.join(SCORED)}",
+            "Choose one of them, or score files with cmrrecon evaluate",
         )
 
 
@@ -232,16 +240,16 @@ def _check_frame(frame: int, frames: int) -> None:
     if not 0 <= frame < frames:
         raise UsageError(
             "frame-missing",
-            f"Frame {frame} was asked for",
-            f"The scan has frames 0 to {frames - 1}",
-            "Choose among these with --frame",
+            f"The scan has no frame {frame}",
+            f"Its frames are numbered from 0 to {frames - 1}",
+            "Choose one of them with --frame",
         )
 
 
 def _reference(
     scan: "Scan", truth: Path | None, index: int, console: Console, *, allow_partial: bool
 ) -> "tuple[Reference | None, Tensor | None]":
-    """The reference of a scan, if any, and its magnitudes (frame, y, x) of a slice."""
+    """Return the reference of a scan, if any, and its magnitudes (frame, y, x) on one slice."""
     from cmrrecon.evaluation.references import candidates_in, reference_for
 
     if truth is None:
@@ -253,17 +261,17 @@ def _reference(
     images = reference.images([index])[:, 0]
     for remark in reference.remarks:
         console.warn(remark)
-    console.say(f"scores are against {reference.source}, {reference.path.name}")
+    console.say(f"reference for the scores: {reference.source}, {reference.path.name}")
     return reference, images
 
 
 def _deliver(
     compared: Comparison, target: Path, console: Console, *, overwrite: bool, dry_run: bool
 ) -> None:
-    """Make the figure, unless it is finished or only a plan is wanted."""
+    """Make the figure, unless it is already finished or this is a dry run."""
 
-    def make(place: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-        compared.draw(place, stamp, console)
+    def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
+        compared.draw(file, stamp, console)
         return {}
 
     product = outputs.Product(target, compared.sources(), compared.stamp, make)

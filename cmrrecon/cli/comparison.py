@@ -1,4 +1,4 @@
-"""Several methods on one slice of one scan: their images, scores and figure."""
+"""Compare methods on one slice of a scan: reconstruct, score and draw the figure."""
 
 import json as json_text
 import time
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli import environment
-from cmrrecon.cli.comparison_images import Made
+from cmrrecon.cli.comparison_images import FileImages
 from cmrrecon.cli.comparison_settings import FIGURES
 from cmrrecon.cli.console import Console
-from cmrrecon.cli.settings import decision_text, sampling_text
+from cmrrecon.cli.settings import choice_text, decision_text, sampling_text
 from cmrrecon.tools.errors import CmrreconError
 
 if TYPE_CHECKING:
@@ -24,50 +24,50 @@ if TYPE_CHECKING:
     from cmrrecon.evaluation.references import Reference
     from cmrrecon.methods.base import Method
 
-# Keeps a number and its unit on one line of a title.
-UNBROKEN = "\u00a0"
+# Keeps a number and its unit on the same line of a title.
+NO_BREAK_SPACE = "\u00a0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Methods and images of one slice of one scan.
+    """Methods and images that are compared on one slice of a scan.
 
     Attributes
     ----------
     name : str
-        What the scan is called.
+        Name of the scan in messages.
     path : Path
-        Its file.
+        File of the scan.
     scan : Scan
         The scan.
     series : Series
-        The slice.
+        The slice to compare.
     index : int
         Number of the slice.
     methods : mapping of str to Method
-        Methods by their labels.
-    images : mapping of str to Made
-        Images from files by their names.
+        Methods by column label.
+    images : mapping of str to FileImages
+        Images from files by column label.
     reference : Reference or None
-        What is compared with.
+        The reference for error maps and scores.
     truth : Tensor of shape (frame, y, x), or None
-        Its magnitudes of the slice.
+        Magnitudes of the reference on this slice.
     protocol : str
         Scoring rule, `fullfov` or `body`.
     frame : int
-        Number of the pictured frame.
+        Number of the frame shown.
     edges : bool
-        Whether edges are compared too.
+        Whether to compare the edges too.
     display : Display
         Window, zoom, aspect and time axis.
     dpi : int
-        Dots per inch of a PNG.
+        Resolution of a PNG in dots per inch.
     device : torch.device
-        Device of the methods that can use a GPU.
+        Device for methods that can use a GPU.
     axes : str or None
         Names of the stored axes.
     dataset : str or None
-        Name of the data set.
+        HDF5 group to read.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Comparison:
     series: "Series"
     index: int
     methods: "Mapping[str, Method]"
-    images: Mapping[str, Made]
+    images: Mapping[str, FileImages]
     reference: "Reference | None"
     truth: "Tensor | None"
     protocol: str
@@ -89,13 +89,13 @@ class Comparison:
     dataset: str | None
 
     def sources(self) -> list[Path]:
-        """The files that the figure is made from."""
+        """Return the files from which the figure is made."""
         mask = [Path(self.scan.mask_path)] if self.scan.mask_path else []
         reference = [self.reference.path] if self.reference else []
-        return [self.path, *mask, *reference, *(made.path for made in self.images.values())]
+        return [self.path, *mask, *reference, *(images.path for images in self.images.values())]
 
     def record(self) -> dict[str, Any]:
-        """What is known before the figure is made."""
+        """Return the part of the record that is known before the figure is made."""
         return {
             "input": self.name,
             "slice": self.index,
@@ -105,14 +105,14 @@ class Comparison:
         }
 
     def stamp(self) -> dict[str, Any]:
-        """The provenance."""
+        """Return the provenance of the figure."""
         from cmrrecon.tools import provenance
 
         digests = {name: _digest(method) for name, method in self.methods.items()}
         weights = {name: digest for name, digest in digests.items() if digest}
         config: dict[str, Any] = {
             "methods": list(self.methods),
-            "images": {name: made.path.name for name, made in self.images.items()},
+            "images": {name: images.path.name for name, images in self.images.items()},
             "slice": self.index,
             "frame": self.frame,
             "axes": self.axes,
@@ -131,16 +131,16 @@ class Comparison:
             acquisition=asdict(self.scan.acquisition),
         )
 
-    def draw(self, place: Path, stamp: dict[str, Any], console: Console) -> None:
+    def draw(self, file: Path, stamp: dict[str, Any], console: Console) -> None:
         """Reconstruct, report the scores, and write the figure."""
         from cmrrecon.evaluation.figures import comparison_figure
 
         images: dict[str, Tensor] = {}
         titles: dict[str, str] = {}
-        for known, image in self._columns(console):
-            name = known["method"]
+        for facts, image in self._columns(console):
+            name = facts["method"]
             images[name] = image
-            titles[name] = self._report(known, image, console)
+            titles[name] = self._report(facts, image, console)
 
         note = f"Scores: protocol {self.protocol}." if self.truth is not None else ""
         note += " Edges: 1 − EAR loss." if self.edges else ""
@@ -153,10 +153,10 @@ class Comparison:
             edges=self.edges,
             display=replace(self.display, note=note),
         )
-        _save(place, figure, stamp, self.dpi)
+        _save(file, figure, stamp, self.dpi)
 
     def _heading(self) -> str:
-        """How the scan was sampled."""
+        """Describe how the scan was sampled."""
         facts = self.scan.acquisition
         return sampling_text(
             pattern=facts.pattern,
@@ -165,9 +165,10 @@ class Comparison:
         )
 
     def _columns(self, console: Console) -> "Iterator[tuple[dict[str, Any], Tensor]]":
-        """What is known of each column, and its magnitudes (frame, y, x).
+        """Yield the facts of each column and its magnitudes (frame, y, x).
 
-        A method that refuses the series is reported and left out, unless nothing else is there.
+        A method that refuses the series is reported and left out. If no column remains, its error
+        is raised.
         """
         refusal: CmrreconError | None = None
         shown = len(self.images)
@@ -175,7 +176,7 @@ class Comparison:
             for name, method in self.methods.items():
                 start = time.monotonic()
                 try:
-                    image = self._one(name, method, console)
+                    image = self._reconstruct(name, method, console)
                 except CmrreconError as error:
                     refusal = error
                     console.error(error, name)
@@ -184,54 +185,56 @@ class Comparison:
                     bar.advance()
                 shown += 1
                 seconds = round(time.monotonic() - start, 2)
-                known = {"input": self.name, "method": name, "slice": self.index}
+                facts = {"input": self.name, "method": name, "slice": self.index}
                 weights = {"weights": digest} if (digest := _digest(method)) else {}
-                yield {**known, "seconds": seconds, **weights}, image
+                yield {**facts, "seconds": seconds, **weights}, image
 
-        for name, made in self.images.items():
-            known = {"input": self.name, "method": name, "slice": self.index}
-            yield {**known, "file": str(made.path)}, made.images
+        for name, images in self.images.items():
+            facts = {"input": self.name, "method": name, "slice": self.index}
+            yield {**facts, "file": str(images.path)}, images.magnitude
         if refusal is not None and not shown:
             raise refusal
 
-    def _one(self, name: str, method: "Method", console: Console) -> "Tensor":
-        """Magnitudes (frame, y, x) of one method with its default options."""
+    def _reconstruct(self, name: str, method: "Method", console: Console) -> "Tensor":
+        """Reconstruct with default options and return the magnitudes (frame, y, x)."""
         from cmrrecon import reconstruct
 
         result = reconstruct(self.scan, method, slices=[self.index], device=self.device)
         if result.decision is not None:
-            console.say(f"{name}: {decision_text(self.index, result.decision)}")
+            short = choice_text(result.decision)
+            full = decision_text(self.index, result.decision)
+            console.say(f"{name}: {full if console.verbose else short}")
         for warning in result.warnings:
             console.warn(f"{name}: {warning}")
         return result.slices[0].abs()
 
-    def _report(self, known: dict[str, Any], image: "Tensor", console: Console) -> str:
-        """Score one column, print its record, and return the title of its pictures."""
+    def _report(self, facts: dict[str, Any], image: "Tensor", console: Console) -> str:
+        """Score one column, print its record, and return its title."""
         from cmrrecon.evaluation.figures import edge_similarity
         from cmrrecon.evaluation.protocols import score
 
-        made = "read" if "file" in known else "reconstructed"
-        record = {"status": made if self.truth is None else "scored", **known}
-        title = str(known["method"])
-        if "seconds" in known:
-            title += f", {known['seconds']:.1f}{UNBROKEN}s"
+        origin = "read" if "file" in facts else "reconstructed"
+        record = {"status": origin if self.truth is None else "scored", **facts}
+        title = str(facts["method"])
+        if "seconds" in facts:
+            title += f", {facts['seconds']:.1f}{NO_BREAK_SPACE}s"
 
         if self.truth is not None:
             scores = score(image[:, None], self.truth[:, None], protocol=self.protocol)
             record |= scores.as_dict()
-            title += f"\nPSNR {scores.psnr:.2f}{UNBROKEN}dB\nSSIM {scores.ssim:.3f}"
+            title += f"\nPSNR {scores.psnr:.2f}{NO_BREAK_SPACE}dB\nSSIM {scores.ssim:.3f}"
             if self.edges:
                 record["edge_similarity"] = edge_similarity(image, self.truth)
                 title += f"\nedges {record['edge_similarity']:.3f}"
 
         rule = "" if self.truth is None else f" (protocol {self.protocol})"
-        console.say(title.replace("\n", ", ").replace(UNBROKEN, " ") + rule)
+        console.say(title.replace("\n", ", ").replace(NO_BREAK_SPACE, " ") + rule)
         console.result(record, None)
         return title
 
 
 def columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method]":
-    """The methods of these names and the networks of these weights, by unique labels."""
+    """Return the named methods and the networks of the checkpoints by unique labels."""
     from cmrrecon.evaluation.runs import distinguish_runs
     from cmrrecon.methods.registry import find_method, from_checkpoint
 
@@ -247,21 +250,21 @@ def columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Met
 
 
 def _digest(method: "Method") -> str | None:
-    """Digest of the weights of a method that is a network, else None."""
+    """Return the digest of a network's weights; None for other methods."""
     from cmrrecon.methods.network import NetworkMethod
 
     return method.weights().digest if isinstance(method, NetworkMethod) else None
 
 
 def _save(target: Path, figure: "Figure", stamp: dict[str, Any], dpi: int) -> None:
-    """Write a figure with its provenance."""
+    """Write a figure together with its provenance."""
     import matplotlib
 
     from cmrrecon.tools.atomic import atomic
 
     kind = target.suffix.lower()
     metadata = {FIGURES[kind]: json_text.dumps(stamp)}
-    # TrueType fonts in PDF and text in SVG can be edited, as journals ask.
+    # Journals ask for editable text: TrueType fonts in PDF, text elements in SVG.
     editable = matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"})
     with atomic(target) as temporary, editable:
         figure.savefig(temporary, format=kind[1:], dpi=dpi, metadata=metadata)

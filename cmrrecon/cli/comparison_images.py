@@ -1,4 +1,4 @@
-"""Images made earlier, or by other programs, as columns of `cmrrecon compare`."""
+"""Read images that were made earlier or by other programs, for columns of `cmrrecon compare`."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,35 +14,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Made:
-    """Images of one slice from a file.
+class FileImages:
+    """Images of one slice, read from a file.
 
     Attributes
     ----------
     path : Path
         The file.
-    images : Tensor of shape (frame, y, x)
-        Magnitudes.
+    magnitude : Tensor of shape (frame, y, x)
+        Magnitude images.
     """
 
     path: Path
-    images: "Tensor"
+    magnitude: "Tensor"
 
 
 def named_files(texts: Sequence[str], used: Collection[str]) -> dict[str, Path]:
-    """The files of `--images NAME=FILE`, by name.
+    """Return the files of `--images NAME=FILE` by name.
 
     Parameters
     ----------
     texts : sequence of str
         Values of the option.
     used : collection of str
-        Names of other columns.
+        Names of the other columns.
 
     Raises
     ------
     UsageError
-        If a text is not NAME=FILE (`option-value`), or two columns have one name (`name-repeated`).
+        If a text is not NAME=FILE (`option-value`), or two columns share a name
+        (`name-repeated`).
     InputError
         If a file does not exist (`file-missing`).
     """
@@ -54,45 +55,45 @@ def named_files(texts: Sequence[str], used: Collection[str]) -> dict[str, Path]:
             raise UsageError(
                 "option-value",
                 f"--images was given {text!r}",
-                "It needs a name and a file, NAME=FILE",
-                "Write for example --images bart=bart.cfl",
+                "It needs a name and a file, as NAME=FILE",
+                "For example, write --images bart=bart.cfl",
             )
         if name in files or name in used:
             raise UsageError(
                 "name-repeated",
                 f"Two columns are called {name!r}",
-                "Names in a figure are unique",
-                "Give the images another name with --images NAME=FILE",
+                "Each column of a figure needs its own name",
+                "Choose another name for the images with --images NAME=FILE",
             )
 
         files[name] = Path(file)
         if not files[name].exists():
             raise InputError(
                 "file-missing",
-                f"The images {file} do not exist",
-                "A file of images was expected",
-                "Check --images",
+                f"The image file {file} does not exist",
+                "--images needs an existing file",
+                "Check the path",
             )
     return files
 
 
-def read_made(path: Path, scan: "Scan", index: int) -> Made:
-    """The images of one slice in a file, checked against the scan.
+def read_file_images(path: Path, scan: "Scan", index: int) -> FileImages:
+    """Read the images of one slice from a file and check them against the scan.
 
     Parameters
     ----------
     path : Path
-        File of images of the scan, of all slices or of this one.
+        File with images of all slices or of this slice only.
     scan : Scan
-        The scan that they are of.
+        The scan that the images must belong to.
     index : int
         Number of the slice.
 
     Raises
     ------
     InputError
-        If the images have other frames, pixels or slices than the scan (`shape-mismatch`), lack the
-        slice (`slice-missing`), are of another scan (`images-mismatch`), hold NaN or infinity
+        If the images do not match the shape of the scan (`shape-mismatch`), lack the slice
+        (`slice-missing`), belong to another scan (`images-mismatch`), contain NaN or infinity
         (`images-not-finite`) or are zero everywhere (`images-flat`).
     """
     from cmrrecon.data import View
@@ -101,7 +102,7 @@ def read_made(path: Path, scan: "Scan", index: int) -> Made:
 
     images, stamp = read_reconstruction(path, str(path))
     _check_scan(path, scan, stamp)
-    images = images[:, _place(path, images.shape[1], scan.shape[1], index, stamp)]
+    images = images[:, _position(path, images.shape[1], scan.shape[1], index, stamp)]
 
     frames, _, _, y, x = scan.shape
     expected = (frames, *View().size(scan.geometry, (y, x)))
@@ -110,26 +111,26 @@ def read_made(path: Path, scan: "Scan", index: int) -> Made:
             "shape-mismatch",
             f"{path} has images of shape {tuple(images.shape)} (frame, y, x)"
             + (", in another view" if view_of(stamp) != View() else ""),
-            f"Those of the scan are {expected}",
-            "Give images of this scan, with all frames and its field of view",
+            f"Images of this scan have shape {expected}",
+            "Use images of this scan with all frames and the same field of view",
         )
 
     magnitude = images.abs().float()
     if not bool(magnitude.isfinite().all()):
         raise InputError(
             "images-not-finite",
-            f"{path} holds NaN or infinity",
-            "All pixels must be finite numbers",
+            f"{path} contains NaN or infinity",
+            "All pixel values must be finite",
             "Make the images again",
         )
     if not bool(magnitude.any()):
         raise InputError(
             "images-flat",
             f"{path} is zero everywhere in slice {index}",
-            "An image must have contrast to be compared",
+            "A comparison needs images with contrast",
             "Make the images again",
         )
-    return Made(path, magnitude)
+    return FileImages(path, magnitude)
 
 
 def _check_scan(path: Path, scan: "Scan", stamp: dict[str, object] | None) -> None:
@@ -142,18 +143,18 @@ def _check_scan(path: Path, scan: "Scan", stamp: dict[str, object] | None) -> No
     if other:
         raise InputError(
             "images-mismatch",
-            f"{path} holds images of {other}",
-            "Images are compared with those of their own scan",
-            "Give images of this scan with --images",
+            f"{path} contains images of {other}",
+            "All columns of a comparison must show the same scan",
+            "Use images of this scan with --images",
         )
 
 
-def _place(
+def _position(
     path: Path, stored: int, slices: int, index: int, stamp: dict[str, object] | None
 ) -> int:
-    """The position of a slice among the stored ones.
+    """Return the position of a slice in the file.
 
-    A file that does not number its slices holds all of them, or only this one.
+    A file without slice numbers must contain all slices or only this one.
     """
     from cmrrecon.evaluation.references import slices_of
 
@@ -167,16 +168,16 @@ def _place(
     else:
         raise InputError(
             "shape-mismatch",
-            f"{path} has {stored} slices and the scan {slices}",
-            "A file that does not number its slices holds all of them, or the one compared",
-            "Give images of the whole scan, or of this slice alone",
+            f"{path} has {stored} slices, but the scan has {slices}",
+            "A file without slice numbers must contain all slices or only the one compared",
+            "Use images of the whole scan, or of this slice only",
         )
 
     if index not in numbers:
         raise InputError(
             "slice-missing",
-            f"{path} has no slice {index} (it has {', '.join(map(str, numbers))})",
-            "Images of the slice that is compared are needed",
+            f"{path} has no slice {index}, only {', '.join(map(str, numbers))}",
+            "The file must contain the slice that is compared",
             "Choose another slice with --slices",
         )
     return numbers.index(index)

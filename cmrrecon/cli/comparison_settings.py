@@ -1,4 +1,4 @@
-"""Options of `cmrrecon compare` turned into values: the slice, the display, the file."""
+"""Turn options of `cmrrecon compare` into values: the slice, the display and the output."""
 
 import math
 from pathlib import Path
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from cmrrecon.data import Scan
     from cmrrecon.evaluation.figures import Display
 
-# Suffixes of figures, and the field that holds the provenance.
+# Suffixes of figures, and the metadata field for the provenance.
 FIGURES = {".png": "provenance", ".pdf": "Keywords", ".svg": "Description"}
-# Protocols that score one slice without a crop.
+# Protocols that can score a single slice.
 SCORED = ("fullfov", "body")
-LEAST_DPI = 50
-MOST_DPI = 1200
+MIN_DPI = 50
+MAX_DPI = 1200
 
 
 def complete_scored(incomplete: str) -> list[str]:
-    """Protocols of a comparison, for completion in the shell."""
+    """Complete the name of a protocol that can score a comparison."""
     return [name for name in SCORED if name.startswith(incomplete)]
 
 
 def one_slice(text: str | None, count: int) -> int:
-    """The slice of --slices, by default the middle one of `count`."""
+    """Return the slice that --slices selects, by default the middle one of `count`."""
     if text is None:
         return count // 2
     chosen = parse_slices(text, count)
@@ -36,46 +36,46 @@ def one_slice(text: str | None, count: int) -> int:
             "option-value",
             f"--slices was given {text!r}",
             "A figure shows one slice",
-            "Give one number, and make a figure for each slice",
+            "Choose one slice, and make a separate figure for each slice",
         )
     return chosen[0]
 
 
 def check_dpi(dpi: int) -> None:
-    """Refuse a resolution that gives no useful picture."""
-    if not LEAST_DPI <= dpi <= MOST_DPI:
+    """Refuse a resolution that is too low or too high for a useful figure."""
+    if not MIN_DPI <= dpi <= MAX_DPI:
         raise UsageError(
             "option-value",
             f"--dpi was given {dpi}",
-            f"It is from {LEAST_DPI} to {MOST_DPI}",
-            "Write for example --dpi 300",
+            f"It must be from {MIN_DPI} to {MAX_DPI}",
+            "For example, write --dpi 300",
         )
 
 
 def figure_target(job: Job, output: str | None, out_dir: Path | None) -> Path:
-    """The file of the figure.
+    """Return the path of the figure.
 
     Raises
     ------
     UsageError
-        If both options are given (`options-conflict`), or the suffix is of no kind of figure
-        (`output-format`).
+        If both options are given (`options-conflict`), or the suffix is not that of a figure
+        format (`output-format`).
     """
     if output is not None and out_dir is not None:
         raise UsageError(
             "options-conflict",
             "Both -o and --out-dir were given",
-            "One of them says where the figure goes",
-            "Leave one out",
+            "Only one of them can set where the figure is written",
+            "Leave one of them out",
         )
 
     target = outputs.destination(job, output, out_dir, f"{job.stem}_compare.png")
     if target.suffix.lower() not in FIGURES:
         raise UsageError(
             "output-format",
-            f"The figure is to be {target.name}",
-            f"Figures are {', '.join(FIGURES)}",
-            "Name another file with -o",
+            f"{target.name} is not the name of a figure",
+            f"The suffixes of figures are {', '.join(FIGURES)}",
+            "Choose another name with -o",
         )
     return target
 
@@ -83,12 +83,12 @@ def figure_target(job: Job, output: str | None, out_dir: Path | None) -> Path:
 def display_of(
     scan: "Scan", window: str | None, zoom: str | None, aspect: float | None
 ) -> "Display":
-    """How the figure of a scan is shown, checked.
+    """Return the display settings of a figure after checking them.
 
     Parameters
     ----------
     scan : Scan
-        Its geometry gives the aspect and the times of the frames, where known.
+        Its geometry provides the aspect ratio and the frame times if they are known.
     window, zoom : str or None
         Values of --window and --zoom.
     aspect : float or None
@@ -97,8 +97,8 @@ def display_of(
     Raises
     ------
     UsageError
-        If a value cannot be read (`option-value`), the window is reversed (`window-range`), or the
-        box is outside the images (`box-outside`).
+        If a value cannot be parsed (`option-value`), the window is reversed (`window-range`), or
+        the box is outside the images (`box-outside`).
     """
     from cmrrecon.data import View
     from cmrrecon.evaluation.figures import Display, check_display
@@ -124,7 +124,7 @@ def display_of(
 
 
 def _window(text: str) -> tuple[float, float]:
-    """The two fractions of --window."""
+    """Parse the two fractions of --window."""
     try:
         low, high = map(float, text.split(","))
     except ValueError:
@@ -133,7 +133,7 @@ def _window(text: str) -> tuple[float, float]:
         raise UsageError(
             "option-value",
             f"--window was given {text!r}",
-            "It needs two fractions of the maximum, LOW,HIGH",
-            "Write for example --window 0,0.6",
+            "It needs two fractions of the maximum, as LOW,HIGH",
+            "For example, write --window 0,0.6",
         )
     return low, high

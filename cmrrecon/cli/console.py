@@ -1,4 +1,4 @@
-"""What the user sees: messages and progress on stderr, data (paths or JSON Lines) on stdout."""
+"""Print messages and progress on stderr, and data (paths or JSON Lines) on stdout."""
 
 import json
 import os
@@ -17,7 +17,7 @@ JSON_SCHEMA = 1
 
 
 class Console:
-    """Everything that a command prints: results on stdout, all else on stderr.
+    """Prints everything a command reports: results on stdout, everything else on stderr.
 
     Parameters
     ----------
@@ -28,19 +28,19 @@ class Console:
     as_json : bool
         Print results as JSON lines.
     stdout_is_data : bool
-        Whether a scan is written to stdout, so that results are not.
+        Whether stdout carries a scan, so that results must not be printed there.
 
     Attributes
     ----------
     number : tuple of int or None
-        Number and count of the input that is being worked on, such as (3, 12); every message on
-        stderr shows it. None: not one of several.
+        Number of the current input and number of all inputs, such as (3, 12); every message on
+        stderr shows it. None if there is only one input.
     batch : Batch or None
-        Progress over all inputs, where there are several.
+        Progress over all inputs if there are several.
     display : Display or None
         The bar on the screen.
     counts : Counter
-        How many results had each status, or, where they were left out, each reason.
+        Number of results by status; skipped results with a reason are counted by reason.
     """
 
     def __init__(
@@ -67,37 +67,37 @@ class Console:
         return self.rich.is_terminal
 
     def say(self, message: str) -> None:
-        """Print a line of information."""
+        """Print an informational line."""
         if not self.quiet:
             self._line(message)
 
     def detail(self, message: str) -> None:
-        """Print a line that only `--verbose` asks for."""
+        """Print a line only with `--verbose`."""
         if self.verbose:
             self.say(message)
 
     def warn(self, message: str) -> None:
-        """Print something the user should know, also when quiet."""
+        """Print a warning, even when quiet."""
         self._line(message, "warning: ", "yellow")
 
     def error(self, error: CmrreconError, source: str = "") -> None:
-        """Print a failure in its three sentences, with its input where they do not name it."""
+        """Print an error, preceded by its input if its sentences do not name it."""
         prefix = f"{source}: " if source and source not in str(error) else ""
         self._line(f"{prefix}{error}", f"error[{error.code}]: ", "red")
 
     def traceback(self, text: str) -> None:
-        """Print the traceback of a fault of this program; it never shows local variables."""
+        """Print the traceback of an internal error, which never shows local variables."""
         self.rich.print(text, markup=False)
 
     def result(self, record: Mapping[str, Any], line: str | None) -> None:
-        """Print one result on stdout: a JSON line with `--json`, else `line`.
+        """Print one result on stdout: a JSON line with `--json`, otherwise `line`.
 
         Parameters
         ----------
         record : Mapping
             Members of the JSON line.
         line : str or None
-            What to print without `--json`, as a rule a path; None: nothing.
+            What to print without `--json`, usually a path; None prints nothing.
         """
         from cmrrecon.tools.provenance import plain
 
@@ -106,7 +106,7 @@ class Console:
         if self.stdout_is_data or text is None:
             return
 
-        # A bar on the same screen must not end up in the middle of the line.
+        # Keep a progress bar on the same screen from breaking the line.
         screen = self.display if sys.stdout.isatty() else None
         try:
             with screen.paused() if screen else nullcontext():
@@ -114,13 +114,13 @@ class Console:
         except BrokenPipeError:
             raise
         except OSError as error:
-            # Python would try to write the rest once more at its end, and fail with a traceback.
+            # Otherwise Python would flush the rest at exit and fail with a traceback.
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             raise OutputError(
                 "output-unwritable",
-                f"Standard output cannot be written ({error.strerror})",
+                f"Cannot write to standard output ({error.strerror})",
                 "Results are printed there",
-                "Make room, or send it to another place",
+                "Free some space, or redirect the output elsewhere",
             ) from error
 
     def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -137,14 +137,14 @@ class Console:
         self.rich.print(table)
 
     def progress(self, label: str, total: int, unit: str, *, counts: bool = True) -> Progress:
-        """Steps that show how far they are, together with all inputs where there are several.
+        """Return a progress counter, which reports to the batch if there are several inputs.
 
         Parameters
         ----------
         label, total, unit : str, int, str
             See `Progress`.
         counts : bool
-            Whether the steps are a fraction of the work on one input of several.
+            Whether the steps count towards the progress of the current input.
         """
         batch, number = self.batch, self.number
         if batch is None or number is None:
@@ -158,6 +158,6 @@ class Console:
         return PartProgress(label, total, unit, report, counts=counts)
 
     def _line(self, text: str, kind: str = "", style: str | None = None) -> None:
-        # The kind comes first, so that scripts find errors and warnings at the start of a line.
+        # The kind comes first, so that scripts can find errors and warnings at the start of a line.
         number = f"{self.number[0]}/{self.number[1]} " if self.number else ""
         self.rich.print(f"{kind}{number}{text}", style=style, markup=False)

@@ -1,4 +1,4 @@
-"""The listener that reports a reconstruction on the console."""
+"""Report the progress of a reconstruction on the console."""
 
 from typing import TYPE_CHECKING, Self
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class ConsoleListener(Listener):
-    """Reports a reconstruction on the console; a context manager, which ends the progress bar.
+    """Reports a reconstruction on the console; as a context manager it closes the progress bar.
 
     Parameters
     ----------
     console : Console
-        Where it is reported.
+        Where to report.
     name : str
         The input, for messages.
     """
@@ -34,49 +34,51 @@ class ConsoleListener(Listener):
         self._end()
 
     def started(self, slices: int, done: int) -> None:
-        """Say how many slices an earlier run finished."""
+        """Print the number of slices that an earlier run finished."""
         self.total, self.done = slices, done
         if done:
-            self.console.say(f"{self.name}: {done} of {slices} slices were finished before")
+            self.console.say(
+                f"{self.name}: {done} of {slices} slices were finished by an earlier run"
+            )
 
     def adapting(self, step: int, steps: int, loss: float) -> None:
-        """Advance the bar of the adaptation."""
+        """Advance the progress bar of the adaptation."""
         if self.steps is None:
             label = f"{self.name}, adapting"
             self.steps = self.console.progress(label, steps, "step", counts=False).__enter__()
         self.steps.advance(f"loss {loss:.4f}")
 
     def adapted(self, record: dict[str, float]) -> None:
-        """Say what the adaptation gained."""
+        """Print the result of the adaptation."""
         self._end()
-        kept = "" if record["steps"] else ", so the weights stay as they were"
+        kept = "" if record["steps"] else ", so the weights were not changed"
         self.console.say(
-            f"{self.name}: adapted on slice {record['slice']}; the error in predicting the samples "
-            f"that decide when to stop went from {record['before']:.4g} "
+            f"{self.name}: adapted on slice {record['slice']}; the prediction error on the samples "
+            f"used for early stopping changed from {record['before']:.4g} "
             f"to {record['after']:.4g}{kept}"
         )
 
     def decided(self, index: int, decision: "Decision") -> None:
-        """Say what was decided, and by which trials."""
+        """Print the decision and its trials with `--verbose`."""
         self.console.detail(f"{self.name}: {decision_text(index, decision)}")
 
     def solving(self) -> None:
-        """Show the bar of the slices."""
+        """Open the progress bar of the slices."""
         self.steps = self.console.progress(self.name, self.total, "slice").__enter__()
         if self.done:
             self.steps.expect(self.total, self.done)
 
     def finished(self, index: int) -> None:
-        """Advance the bar of the slices."""
+        """Advance the progress bar of the slices."""
         if self.steps is not None:
             self.steps.advance()
 
     def noted(self, text: str) -> None:
-        """Say what was done."""
+        """Print a note with `--verbose`."""
         self.console.detail(f"{self.name}: {text}")
 
     def warned(self, text: str) -> None:
-        """Pass a warning on."""
+        """Print a warning."""
         self.console.warn(f"{self.name}: {text}")
 
     def _end(self) -> None:

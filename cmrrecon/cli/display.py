@@ -1,4 +1,4 @@
-"""What a terminal or a log file shows of a changing state: a bar, or a line every 30 s."""
+"""Show a changing state: a bar in a terminal, or a line every 30 s in a log file."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,22 +16,22 @@ HEARTBEAT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class State:
-    """What a display shows.
+    """The state that a display shows.
 
     Attributes
     ----------
     label : str
-        What is being done.
+        Current activity.
     done, total : float
-        How far it is, in any unit.
+        Amount done and total amount, in any unit.
     count : str
-        How far it is, in words for the bar.
+        Text of the progress bar.
     left : float or None
-        Seconds left; None while they are not known.
+        Remaining time in seconds; None while it is unknown.
     line : str
-        How far it is, in words for a log file.
+        Line for a log file.
     scope : str
-        What the time left is of, if not of the label.
+        Suffix after the remaining time if it refers to more than the label.
     """
 
     label: str
@@ -49,11 +49,11 @@ class Display:
     Parameters
     ----------
     console : Console
-        Where it is shown.
+        Where to show the state.
     state : Callable
-        Gives the current state.
+        Returns the current state.
     heartbeat : float or None
-        Seconds between two lines in a log file; None: `HEARTBEAT_SECONDS`.
+        Seconds between two lines in a log file; None means `HEARTBEAT_SECONDS`.
     """
 
     def __init__(
@@ -65,59 +65,59 @@ class Display:
         self._stop = threading.Event()
 
     def open(self) -> None:
-        """Start to show the state; a quiet console shows nothing."""
+        """Start showing the state, unless the console is quiet."""
         if self.console.quiet:
             return
         if self.console.is_terminal:
-            self._bar = self._made_bar()
+            self._bar = self._create_bar()
             self._bar.start()
             self.console.display = self
         else:
             threading.Thread(target=self._beat, daemon=True).start()
 
     def close(self) -> None:
-        """Remove the bar, or print no more lines."""
+        """Remove the bar, or stop printing lines."""
         self._stop.set()
         if self._bar is not None:
             self._bar.stop()
             self.console.display = None
 
     def update(self) -> None:
-        """Show the state as it is now."""
+        """Update the bar to the current state."""
         if self._bar is not None:
             now = self.state()
             self._bar.update(self._task, description=now.label, completed=now.done, total=now.total)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """A `with` block in which the bar is off the screen."""
+        """Remove the bar from the screen within a `with` block."""
         self._bar.stop()
         try:
             yield
         finally:
             self._bar.start()
 
-    def _made_bar(self) -> Any:
+    def _create_bar(self) -> Any:
         from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
         from rich.text import Text
 
         state = self.state
 
-        class Rest(ProgressColumn):
-            """The count and the time left, as they are at this moment."""
+        class TimeLeft(ProgressColumn):
+            """Shows the count and the remaining time, computed at every refresh."""
 
             def render(self, task: Any) -> Text:
                 now = state()
-                words = f"{now.count}, {time_left(now.left, now.scope)}"
-                return Text(words.removeprefix(", "))
+                text = f"{now.count}, {time_left(now.left, now.scope)}"
+                return Text(text.removeprefix(", "))
 
-        # What a command prints on stdout is data, which Rich must not send to stderr.
+        # Stdout carries data, which Rich must not redirect to stderr.
         bar = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TimeElapsedColumn(),
-            Rest(),
+            TimeLeft(),
             console=self.console.rich,
             transient=True,
             redirect_stdout=False,
@@ -135,7 +135,7 @@ class Display:
 
 
 def time_left(seconds: float | None, scope: str = "", *, short: bool = True) -> str:
-    """Seconds left, in words: `2:05 left` on a bar, `125 s left` in a log file."""
+    """Format the remaining time: `2:05 left` on a bar, `125 s left` in a log file."""
     if seconds is None:
         return "time left unknown"
     if not short:

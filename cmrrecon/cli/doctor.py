@@ -1,6 +1,6 @@
-"""`cmrrecon doctor`: whether the installation works, in a form that fits into a bug report.
+"""`cmrrecon doctor`: check the installation and print a report that can go into a bug report.
 
-The report holds no paths, no names of users or hosts, and nothing from any scan.
+The report contains no paths, no user or host names, and no scan data.
 """
 
 import importlib.metadata
@@ -32,15 +32,15 @@ REQUIRED = (
     "matplotlib",
     "pillow",
 )
-# Extra -> its package, and what it enables.
+# Extra -> package and what it enables.
 OPTIONAL: Mapping[str, tuple[str, str]] = {
-    "fast-io": ("deflate", "compressed files are read faster"),
+    "fast-io": ("deflate", "faster reading of compressed files"),
     "nifti": ("nibabel", "NIfTI images and label maps"),
-    "nufft": ("finufft", "fast reconstruction along trajectories"),
+    "nufft": ("finufft", "fast reconstruction of non-Cartesian scans"),
     "tensorboard": ("tensorboard", "train --tensorboard"),
     "twix": ("turbotwix", "Siemens raw data (.dat)"),
 }
-# Variables whose values are numbers of threads.
+# Variables that hold a number of threads.
 THREADS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -48,9 +48,9 @@ THREADS = (
     "NUMEXPR_NUM_THREADS",
     "SLURM_CPUS_PER_TASK",
 )
-# Of other variables the report has names only: values may name people, projects and folders.
+# For other variables only the names are reported, because values may identify people or projects.
 NAMED = ("CMRRECON_", "CUDA_", "OMP_", "MKL_", "SLURM_", "PBS_", "LSB_", "SGE_", "KMP_", "TORCH_")
-# The self-test: a seeded phantom, and what the default method scores on it. Measured: 40.4 dB.
+# Self-test: a seeded phantom, and the expected PSNR of the default method. Measured: 40.4 dB.
 TEST_SCAN: dict[str, Any] = {"slices": 1, "frames": 6, "coils": 4, "y": 48, "x": 48, "seed": 0}
 EXPECTED_PSNR = (39.0, 42.0)
 
@@ -59,9 +59,9 @@ def doctor(quiet: options.Quiet = False, json: options.Json = False) -> None:
     """Check the installation: versions, devices, memory, and a self-test.
 
     The self-test simulates a scan, undersamples it, reconstructs it with the default method on
-    every device, and compares its score against the truth with the expected one; this takes a few
-    seconds. The report holds no paths, no user names and no patient data, so it can be pasted
-    into a bug report. The exit code is 1 if a check fails.
+    every device, and checks that its PSNR is in the expected range. This takes a few seconds. The
+    report contains no paths, no user names and no patient data, so it can be pasted into a bug
+    report. The exit code is 1 if a check fails.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
@@ -69,22 +69,22 @@ def doctor(quiet: options.Quiet = False, json: options.Json = False) -> None:
         missing = [name for name, version in record["packages"].items() if version is None]
         problems = [f"the package {name} is missing" for name in missing]
         if not missing:
-            record |= {**_machine(), "self_test": [_tested(name) for name in _devices()]}
+            record |= {**_machine(), "self_test": [_self_test(name) for name in _devices()]}
             problems += [test["problem"] for test in record["self_test"] if test["problem"]]
 
         record |= {"problems": problems, "status": "failed" if problems else "done"}
-        console.result(record, "\n".join(_lines(record)))
+        console.result(record, "\n".join(_report_lines(record)))
         if problems:
             raise CmrreconError(
                 "installation-broken",
                 f"Checks failed: {'; '.join(problems)}",
-                "A working installation passes all of them",
-                "Install cmrrecon again, or report this with the lines above",
+                "A working installation passes all checks",
+                "Reinstall cmrrecon, or report this with the lines above",
             )
 
 
 def _software() -> dict[str, Any]:
-    """The versions of the program, of Python and of the packages."""
+    """Return the versions of the program, Python and the packages."""
     return {
         "cmrrecon": __version__,
         "python": platform.python_version(),
@@ -107,7 +107,7 @@ def _version(package: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    """Processors, memory, disks, devices and the variables that change how a run behaves."""
+    """Return processors, memory, disks, GPUs and the environment variables that affect a run."""
     import torch
 
     from cmrrecon.tools.machine import available_cores, machine_memory
@@ -141,7 +141,7 @@ def _gigabytes(nbytes: int) -> float:
 
 
 def _free(folder: Path) -> float | None:
-    """Free space in GB; None where it cannot be known."""
+    """Return the free space in GB; None if it cannot be determined."""
     try:
         return _gigabytes(shutil.disk_usage(folder).free)
     except OSError:
@@ -154,19 +154,19 @@ def _devices() -> list[str]:
     return ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
 
 
-def _tested(device: str) -> dict[str, Any]:
+def _self_test(device: str) -> dict[str, Any]:
     """Run the self-test on a device; `problem` is empty if it passes."""
     start = time.perf_counter()
     psnr, problem = None, ""
     try:
         psnr = round(_score(device), 2)
     except Exception as error:
-        # The text of an error may hold paths, its kind and code do not.
+        # The text of an error may contain paths; its type and code do not.
         kind = error.code if isinstance(error, CmrreconError) else type(error).__name__
-        problem = f"the self-test on {device} ended with {kind}"
-    least, most = EXPECTED_PSNR
-    if psnr is not None and not least <= psnr <= most:
-        problem = f"the self-test on {device} scores {psnr} dB instead of {least:g} to {most:g} dB"
+        problem = f"the self-test on {device} failed with {kind}"
+    low, high = EXPECTED_PSNR
+    if psnr is not None and not low <= psnr <= high:
+        problem = f"the self-test on {device} gave {psnr} dB instead of {low:g} to {high:g} dB"
 
     seconds = round(time.perf_counter() - start, 1)
     return {
@@ -180,7 +180,7 @@ def _tested(device: str) -> dict[str, Any]:
 
 
 def _score(device: str) -> float:
-    """The PSNR in dB of a reconstruction that went through a file."""
+    """Return the PSNR in dB of a reconstruction from a file."""
     import cmrrecon
 
     simulated = cmrrecon.simulate(**TEST_SCAN)
@@ -192,8 +192,8 @@ def _score(device: str) -> float:
     return cmrrecon.evaluate(result, simulated).psnr
 
 
-def _lines(record: Mapping[str, Any]) -> list[str]:
-    """The report to read."""
+def _report_lines(record: Mapping[str, Any]) -> list[str]:
+    """Return the report as lines of text."""
     lines = [
         f"cmrrecon {record['cmrrecon']}, Python {record['python']}, {record['system']}",
         "packages: " + ", ".join(f"{k} {v or 'MISSING'}" for k, v in record["packages"].items()),
@@ -207,7 +207,7 @@ def _lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def _machine_lines(record: Mapping[str, Any]) -> list[str]:
-    """The part of the report on the machine and the self-test."""
+    """Return the lines about the machine and the self-test."""
     gpus = ", ".join(f"{gpu['name']} with {gpu['memory_gb']} GB" for gpu in record["gpus"])
     disks = ", ".join(f"{name} {free} GB" for name, free in record["disk_free_gb"].items())
     threads = ", ".join(f"{k}={v}" for k, v in record["thread_variables"].items())
@@ -216,9 +216,9 @@ def _machine_lines(record: Mapping[str, Any]) -> list[str]:
         f"processors: {record['cores']}, threads used: {record['threads']}; "
         f"memory {record['memory_gb']} GB",
         f"free disk space: {disks}",
-        f"CUDA of PyTorch: {record['cuda'] or 'none, a build for the CPU'}; GPUs: {gpus or 'none'}",
-        f"variables: {threads or 'no number of threads'}; "
-        f"also set: {', '.join(record['other_variables']) or 'none'}",
+        f"PyTorch CUDA version: {record['cuda'] or 'none (CPU build)'}; GPUs: {gpus or 'none'}",
+        f"thread variables: {threads or 'none'}; "
+        f"other variables: {', '.join(record['other_variables']) or 'none'}",
         *(
             f"self-test on {test['device']}: {test['problem'] or 'passed'}, PSNR {test['psnr']} dB "
             f"({test['protocol']}), {test['seconds']} s"
@@ -228,4 +228,6 @@ def _machine_lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def _verdict(record: Mapping[str, Any]) -> str:
-    return "problems: " + "; ".join(record["problems"]) if record["problems"] else "all is well"
+    return (
+        "problems: " + "; ".join(record["problems"]) if record["problems"] else "no problems found"
+    )

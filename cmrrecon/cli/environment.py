@@ -1,4 +1,4 @@
-"""What a command uses of its surroundings: the command line and the allotted processors."""
+"""Read the command line and the resources that a scheduler allotted to this process."""
 
 import os
 import re
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 
 def command_line() -> list[str]:
-    """The words that the user typed, for the provenance of outputs."""
+    """Return the command line as the user typed it, for the provenance of outputs."""
     return ["cmrrecon", *sys.argv[1:]]
 
 
 def use_allotted_threads() -> None:
-    """Limit PyTorch to the processors that a scheduler gave this task."""
+    """Limit PyTorch to the processors that a scheduler allotted to this task."""
     allotted = allotted_threads(os.environ)
     if allotted is not None:
         import torch
@@ -21,11 +21,11 @@ def use_allotted_threads() -> None:
 
 
 def allotted_threads(environment: Mapping[str, str]) -> int | None:
-    """How many processors a scheduler gave this task; None where PyTorch decides itself.
+    """Return the number of processors allotted to this task; None if PyTorch should decide.
 
-    PyTorch follows an explicit OMP_NUM_THREADS, so that always wins. Without
-    `--cpus-per-task` Slurm only says how many processors the job has on the node; the tasks on
-    the node divide them.
+    PyTorch follows an explicit OMP_NUM_THREADS, which therefore takes precedence. Without
+    `--cpus-per-task` Slurm reports only the processors of the whole job on the node, which the
+    tasks on the node share.
     """
 
     def number(name: str) -> int | None:
@@ -40,27 +40,27 @@ def allotted_threads(environment: Mapping[str, str]) -> int | None:
         tasks = number("SLURM_NTASKS_PER_NODE") or _tasks_on_node(environment)
         return max(1, on_node // tasks)
 
-    # Another program may use the short name, so it counts inside a job of PBS alone.
+    # Other programs may use this short name too, so it only counts inside a PBS job.
     if "PBS_JOBID" in environment and (cores := number("NCPUS")) is not None:
         return cores
     return number("LSB_DJOB_NUMPROC") or number("NSLOTS")
 
 
 def allotted_memory(environment: Mapping[str, str]) -> int | None:
-    """Bytes that Slurm gave this job on the node; None where it does not say."""
+    """Return the memory in bytes that Slurm allotted on this node; None if unknown."""
 
     def number(name: str) -> int:
         text = environment.get(name, "")
         return int(text) if text.isdecimal() else 0
 
-    # In MiB. An option of 0 asks for the memory of the whole node.
+    # In MiB. A value of 0 means all memory of the node.
     on_node = number("SLURM_MEM_PER_NODE")
     per_core = number("SLURM_MEM_PER_CPU") * number("SLURM_CPUS_ON_NODE")
     return (on_node or per_core) * 2**20 or None
 
 
 def _tasks_on_node(environment: Mapping[str, str]) -> int:
-    """The number of Slurm tasks on this node, from a list such as `2(x3),1` over all nodes."""
+    """Return the number of Slurm tasks on this node, from a list of all nodes like `2(x3),1`."""
     counts: list[int] = []
     for word in environment.get("SLURM_TASKS_PER_NODE", "").split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", word)

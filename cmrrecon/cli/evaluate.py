@@ -1,4 +1,4 @@
-"""`cmrrecon evaluate`: scores of reconstructions by a named protocol."""
+"""`cmrrecon evaluate`: score reconstructions with a named protocol."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,21 +45,23 @@ def evaluate(
         str,
         options.option(
             "--order",
-            help="For challenges: official, as in their programs, or textbook, reference first.",
+            help="For challenge protocols: official (as in the challenge code) or textbook "
+            "(reference first).",
         ),
     ] = "official",
     crop: Annotated[
         bool,
         options.option(
             "--crop/--no-crop",
-            help="For challenges: crop of the validation phase, or whole images (test phase).",
+            help="For challenge protocols: score the crop of the validation phase, or whole images "
+            "as in the test phase.",
         ),
     ] = True,
     heart: Annotated[
         str | None,
         options.option(
             "--heart",
-            help="For fullfov: box y0,y1,x0,x1 of the heart PSNR.",
+            help="For fullfov: box y0,y1,x0,x1 for the heart PSNR.",
             show_default="central y/2 x x/3",
         ),
     ] = None,
@@ -67,14 +69,14 @@ def evaluate(
         bool,
         options.option(
             "--exclude-saturated",
-            help="For fullfov: leave out reference pixels of at least 0.99 of the maximum.",
+            help="For fullfov: ignore pixels whose reference is at least 0.99 of the maximum.",
         ),
     ] = False,
     by: Annotated[
         str | None,
         options.option(
             "--by",
-            help="Add a table by these axes with bootstrap intervals, e.g. domain,pattern.",
+            help="Add a table grouped by these axes with bootstrap intervals, e.g. domain,pattern.",
             show_default=False,
         ),
     ] = None,
@@ -82,8 +84,8 @@ def evaluate(
         list[str] | None,
         options.option(
             "--unseen",
-            help="For --by seen: a domain (centre or centre/vendor) or fact (base=T1map) that was "
-            "not trained on.",
+            help="For --by seen: a domain (centre or centre/vendor) or property (base=T1map) that "
+            "was not in the training data.",
             show_default=False,
         ),
     ] = None,
@@ -91,7 +93,7 @@ def evaluate(
         str | None,
         options.option(
             "--against",
-            help="Add the paired differences of the other methods to this one.",
+            help="Add the paired differences between the other methods and this one.",
             show_default=False,
         ),
     ] = None,
@@ -99,7 +101,7 @@ def evaluate(
         Path | None,
         options.option(
             "--roi",
-            help="Score regions too: a label map (.npy, .mat, .png, .nii.gz), a folder of "
+            help="Also score regions from a label map (.npy, .mat, .png, .nii.gz), a folder of "
             "<base>_label files, or labels.csv with boxes.",
             show_default=False,
         ),
@@ -108,7 +110,7 @@ def evaluate(
         str | None,
         options.option(
             "--background",
-            help="Region in which noise is measured, for SNR and CNR.",
+            help="Region where the noise is measured, for SNR and CNR.",
             show_default="'background'",
         ),
     ] = None,
@@ -116,7 +118,7 @@ def evaluate(
         Path | None,
         options.option(
             "--times",
-            help="Times of a mapping series in ms, for T1 and T2.",
+            help="Inversion or preparation times of a mapping series in ms, for T1 and T2.",
             show_default="<base>.csv beside the reference",
         ),
     ] = None,
@@ -127,7 +129,7 @@ def evaluate(
         str | None,
         options.option(
             "--format",
-            help="Scores on standard output: table, csv (a row for each file) or json (as --json).",
+            help="Format of standard output: table, csv (one row per file) or json (like --json).",
             show_default="table on a terminal, names of the scored files in a pipe",
             autocompletion=complete_formats,
         ),
@@ -135,15 +137,16 @@ def evaluate(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Score reconstructions against references, always by a named protocol.
+    """Score reconstructions against references with a named protocol.
 
-    References are matched by base name, subject, centre, vendor, coil type, split and year, as far
-    as known. fullfov and body prefer a noise-free truth, the challenges fully sampled k-space.
+    References are matched by base name, subject, centre, vendor, coil type, split and year,
+    whichever of these are known. fullfov and body prefer a noise-free truth; the challenge
+    protocols prefer fully sampled k-space.
 
-    body scores the pixels inside a mask of the body, which is made from the reference.
+    body scores the pixels inside a body mask computed from the reference.
 
-    --roi adds the scores of regions: LF-PSNR and LF-SSIM, with a background SNR and CNR, and for
-    T1map and T2map the fitted values inside the myocardium (label 2).
+    --roi adds scores of regions: LF-PSNR and LF-SSIM; SNR and CNR if there is a background
+    region; and for T1map and T2map the fitted values in the myocardium (label 2).
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
@@ -187,13 +190,13 @@ def _check_truth(truth: Path) -> None:
         raise InputError(
             "file-missing",
             f"The reference {truth} does not exist",
-            "A file or a folder was expected",
-            "Check --truth",
+            "--truth needs an existing file or folder",
+            "Check the path",
         )
 
 
 def _heart_box(heart: str | None) -> tuple[int, int, int, int] | None:
-    """The box of --heart, None without."""
+    """Parse the box of --heart; None without the option."""
     if heart is None:
         return None
     y0, y1, x0, x1 = parse_numbers(heart, 4, ",", "--heart", "--heart 40,125,150,280")
@@ -203,7 +206,7 @@ def _heart_box(heart: str | None) -> tuple[int, int, int, int] | None:
 def _evaluate_jobs(
     jobs: Sequence[Job], plan: Plan, output: Output, *, whole: bool, fail_fast: bool
 ) -> None:
-    """Score the jobs and sum them up; `whole` is false for a shard."""
+    """Score the jobs and print the summary; `whole` is false for a shard."""
     console = output.console
     records: list[dict[str, Any]] = []
 
@@ -221,14 +224,14 @@ def _evaluate_jobs(
     if plan.regions is not None and all(record["roi"] is None for record in records):
         raise InputError(
             "labels-missing",
-            f"No reconstruction has a lesion box in {plan.regions.roi}",
-            "Its rows name a scan by the end of its path, and a box by y0, y1, x0 and x1",
-            "Check the column file, and whether the slices of the boxes were reconstructed",
+            f"{plan.regions.roi} has no box for any of the reconstructions",
+            "Each row needs the end of the path of a scan, and a box as y0, y1, x0 and x1",
+            "Check the column file, and that the slices with boxes were reconstructed",
         )
 
 
 def _is_uncertainty(path: Path) -> bool:
-    """Whether a file holds the uncertainty of images; damaged files are reported later."""
+    """Return whether a file contains uncertainties; damaged files are reported later."""
     from cmrrecon import formats
 
     try:

@@ -1,4 +1,4 @@
-"""What `cmrrecon evaluate` does with one reconstruction."""
+"""Score one reconstruction for `cmrrecon evaluate`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the command line asks of every reconstruction.
+    """The options that apply to every reconstruction.
 
     Attributes
     ----------
@@ -28,25 +28,25 @@ class Plan:
     candidates : sequence of Path
         Possible references in that folder.
     protocol : str
-        Long name of the scoring rule.
+        Full name of the protocol.
     year : int or None
         Year of the challenge; None for `fullfov` and `body`.
     order : str
         `official` or `textbook`.
     crop : bool
-        Whether challenges score the ranking crop.
+        Whether challenge protocols score the ranking crop.
     heart : tuple of int or None
-        Box (y0, y1, x0, x1) of the heart PSNR.
+        Box (y0, y1, x0, x1) for the heart PSNR.
     exclude_saturated : bool
-        Whether saturated pixels are left out.
+        Whether to ignore saturated pixels.
     by : tuple of str
-        Axes of the table with intervals.
+        Axes of the grouped table with intervals.
     unseen : tuple of str
-        Domains and facts that were not trained on.
+        Domains and properties that were not in the training data.
     against : str or None
-        Method that the others are compared with in pairs.
+        Method with which the others are compared in pairs.
     regions : RegionPlan or None
-        Regions that are scored too.
+        Regions to score as well.
     allow_partial : bool
         Whether references may lack the edges of k-space.
     """
@@ -66,7 +66,7 @@ class Plan:
     allow_partial: bool
 
     def rule(self) -> str:
-        """The whole scoring rule in words, for titles."""
+        """Describe the complete scoring rule for titles."""
         if self.protocol == "body":
             return "body (inside a mask made from the reference)"
         if self.year is None:
@@ -96,7 +96,7 @@ def score_job(job: Job, plan: Plan, console: Console) -> dict[str, Any]:
             roi = score_regions(images, expected, numbers, reference, facts, plan.regions)
             regional = {"roi": roi}
             if roi is None:
-                console.say(f"{job.name}: {plan.regions.roi} has no box on its slices")
+                console.say(f"{job.name}: {plan.regions.roi} has no box on these slices")
 
         if crop_year is not None:
             images, expected = cropped(
@@ -121,7 +121,7 @@ def score_job(job: Job, plan: Plan, console: Console) -> dict[str, Any]:
 def _reference_of(
     facts: "Acquisition", view: "View", plan: Plan, name: str, console: Console
 ) -> "Reference":
-    """The reference of a reconstruction, with a warning if its subject could not be checked."""
+    """Find the reference, and warn if its subject could not be checked."""
     from cmrrecon import formats
     from cmrrecon.evaluation.references import reference_for
 
@@ -135,7 +135,7 @@ def _reference_of(
     )
     if facts.subject is None and formats.parse_name(reference.path).subject is not None:
         console.warn(
-            f"the subject of {name} is unknown, so it was not checked that {reference.path} "
-            "is of the same scan"
+            f"the subject of {name} is unknown, so it could not be checked that "
+            f"{reference.path} belongs to the same scan"
         )
     return reference

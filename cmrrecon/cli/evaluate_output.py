@@ -1,4 +1,4 @@
-"""Where the scores of `cmrrecon evaluate` go, and in which format."""
+"""Print the scores of `cmrrecon evaluate` in the requested format."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from cmrrecon.cli.text_table import text_table
 from cmrrecon.tools.errors import UsageError
 
 FORMATS = ("table", "csv", "json")
-# One row of CSV. The names are those of the JSON records.
+# Columns of the CSV output, named as in the JSON records.
 CSV_COLUMNS = (
     "input",
     "method",
@@ -45,63 +45,63 @@ CSV_COLUMNS = (
 
 
 def complete_formats(incomplete: str) -> list[str]:
-    """Formats, for completion in the shell."""
+    """Complete the name of an output format."""
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 
 class Output:
-    """Prints scores in the format that was asked for.
+    """Prints scores in the requested format.
 
     Parameters
     ----------
     console : Console
-        Its `as_json` is set if the format is JSON.
-    asked : str or None
-        Value of --format. None: JSON Lines with --json; else the table on a terminal; else, in a
-        pipe, the names of the scored files, with the tables on standard error.
+        Where to print; its `as_json` is set if the format is JSON.
+    requested : str or None
+        Value of --format. None means JSON Lines with --json, the table on a terminal, and in a
+        pipe the names of the scored files, with the tables on standard error.
 
     Raises
     ------
     UsageError
-        If there is no such format (`option-value`), or --json contradicts it (`options-conflict`).
+        If the format is unknown (`option-value`) or conflicts with --json (`options-conflict`).
     """
 
-    def __init__(self, console: Console, asked: str | None) -> None:
-        if asked is not None and asked not in FORMATS:
+    def __init__(self, console: Console, requested: str | None) -> None:
+        if requested is not None and requested not in FORMATS:
             raise UsageError(
                 "option-value",
-                f"--format was given {asked!r}",
+                f"--format was given {requested!r}",
                 f"The formats are {', '.join(FORMATS)}",
-                "Name one of them",
+                "Choose one of them",
             )
-        if console.as_json and asked not in (None, "json"):
+        if console.as_json and requested not in (None, "json"):
             raise UsageError(
                 "options-conflict",
-                f"Both --json and --format {asked} were given",
-                "Standard output has one format",
+                f"Both --json and --format {requested} were given",
+                "Standard output can have only one format",
                 "Leave one of them out",
             )
 
         self.console = console
-        self.format = asked
-        if asked is None and not console.as_json and sys.stdout.isatty():
+        self.format = requested
+        if requested is None and not console.as_json and sys.stdout.isatty():
             self.format = "table"
-        console.as_json = console.as_json or asked == "json"
+        console.as_json = console.as_json or requested == "json"
 
     @property
     def at_end(self) -> bool:
-        """Whether the scores are printed together at the end, not file by file."""
+        """Whether the scores are printed at the end instead of file by file."""
         return self.format in ("table", "csv")
 
     def file(self, record: Mapping[str, Any], name: str) -> None:
-        """The scores of one file: its JSON line, or its name in a pipe."""
+        """Print the JSON line of one file, or its name in a pipe."""
         if not self.at_end:
             self.console.result(record, name)
 
     def table(
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1
     ) -> None:
-        """A table of results: on standard output if that is the format, else on standard error."""
+        """Print a table on standard output if that is the format, otherwise on standard error."""
         width = shutil.get_terminal_size().columns
         text = text_table(title, columns, list(rows), width, names=names)
         if self.format == "table":
@@ -110,7 +110,7 @@ class Output:
             self.console.say(f"{text}\n")
 
     def rows(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """All scores as CSV, if that is the format: a header, then one row for each file."""
+        """Print all scores as CSV if that is the format: a header, then one row per file."""
         if self.format != "csv":
             return
         text = io.StringIO()

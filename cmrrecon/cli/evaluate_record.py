@@ -1,4 +1,4 @@
-"""The record of a scored reconstruction, apart from its scores."""
+"""Build the record of a scored reconstruction, except for its scores."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from cmrrecon.data import Acquisition
     from cmrrecon.evaluation.references import Reference
 
-# Facts of a scan that its record repeats.
+# Properties of a scan that are copied into its record.
 FACTS = (
     "modality",
     "base",
@@ -25,18 +25,18 @@ FACTS = (
 def facts_for_record(
     name: str, facts: "Acquisition", reference: "Reference", stamp: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The record of a reconstruction without its scores.
+    """Return the record of a reconstruction without its scores.
 
     Parameters
     ----------
     name : str
-        Name of the file as it was given.
+        Name of the file as the user typed it.
     facts : Acquisition
-        Facts of its scan.
+        Properties of the scan.
     reference : Reference
-        What it is compared with.
+        The reference that it is compared with.
     stamp : mapping or None
-        Its provenance.
+        Provenance of the reconstruction.
     """
     from cmrrecon.evaluation.runs import weights_of
 

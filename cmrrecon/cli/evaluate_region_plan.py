@@ -1,4 +1,4 @@
-"""What `cmrrecon evaluate --roi` asks of the regions."""
+"""Options of `cmrrecon evaluate --roi`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionPlan:
-    """What the command line asks of the regions.
+    """The options for scoring regions.
 
     Attributes
     ----------
@@ -24,11 +24,11 @@ class RegionPlan:
     rows : sequence of LabelRow or None
         Rows of the table.
     background : str or None
-        Region in which noise is measured.
+        Region where the noise is measured.
     times : Path or None
-        Times of mapping series, unless they lie beside the reference.
+        File with the times of a mapping series; None if it is beside the reference.
     owners : dict
-        Label map, or name in the table, to the scan it was used for.
+        Scan for which each label map, or each name in the table, was used.
     """
 
     roi: Path
@@ -39,33 +39,33 @@ class RegionPlan:
     owners: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def claim(self, name: str, *scan: str | None) -> None:
-        """Note that labels belong to a scan.
+        """Record the scan to which labels belong.
 
         Raises
         ------
         InputError
-            If they belong to another one already (`labels-ambiguous`).
+            If they already belong to another scan (`labels-ambiguous`).
         """
         claimant = tuple(part or "unknown" for part in scan)
         owner = self.owners.setdefault(name, claimant)
         if owner != claimant:
             raise InputError(
                 "labels-ambiguous",
-                f"The labels {name} fit {'/'.join(owner)} and {'/'.join(claimant)}",
-                "Labels belong to one scan",
-                "Give a folder of label maps, or in a table more of the path of each file",
+                f"The labels {name} match {'/'.join(owner)} and {'/'.join(claimant)}",
+                "Labels must belong to a single scan",
+                "Use a folder of label maps, or write more of each file's path in the table",
             )
 
 
 def plan_regions(roi: Path | None, background: str | None, times: Path | None) -> RegionPlan | None:
-    """The plan of --roi, --background and --times; None without --roi.
+    """Return the plan for --roi, --background and --times; None without --roi.
 
     Raises
     ------
     UsageError
-        If --roi is missing (`option-needs`).
+        If --background or --times is used without --roi (`option-needs`).
     InputError
-        If the regions do not exist (`file-missing`), or the table cannot be read.
+        If the file or folder does not exist (`file-missing`), or the table cannot be read.
     """
     from cmrrecon.formats.label_maps import is_label_map
     from cmrrecon.formats.labels import read_labels
@@ -82,9 +82,9 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
     if not roi.exists():
         raise InputError(
             "file-missing",
-            f"The regions {roi} do not exist",
-            "A label map, a folder of them or labels.csv was expected",
-            "Check --roi",
+            f"{roi} does not exist",
+            "--roi needs a label map, a folder of label maps, or labels.csv",
+            "Check the path",
         )
 
     return RegionPlan(

@@ -1,4 +1,4 @@
-"""Tables of the scores over regions that `cmrrecon evaluate --roi` reports."""
+"""Print the tables of regional scores for `cmrrecon evaluate --roi`."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from cmrrecon.cli.evaluate_output import Output
 from cmrrecon.cli.evaluate_texts import number_text
 
-# A record, the name of one of its regions, and the scores there.
+# A record, the name of one of its regions, and the scores of that region.
 Entry = tuple[Mapping[str, Any], str, Mapping[str, Any]]
 MAP_COLUMNS = {
     "mean": "mean ms",
@@ -19,16 +19,16 @@ MAP_COLUMNS = {
 }
 
 
-def regional(records: Sequence[Mapping[str, Any]], output: Output) -> dict[str, Any]:
-    """Print the tables, and return the means over the files of each method for the summary."""
+def region_tables(records: Sequence[Mapping[str, Any]], output: Output) -> dict[str, Any]:
+    """Print the tables, and return the mean over files for each method for the summary."""
     from cmrrecon.evaluation import mapping, regions
 
     scored = [(record, record["roi"]) for record in records if record["roi"] is not None]
     for record, roi in scored:
         if any(scores.get("snr", 0) is None for scores in roi["regions"].values()):
             output.console.warn(
-                f"{record['input']}: the background, region {roi['background']}, is constant, "
-                "so it holds no noise to compare with"
+                f"{record['input']}: the background region {roi['background']} is constant, so "
+                "its noise cannot be measured"
             )
 
     focused: list[Entry] = []
@@ -61,7 +61,7 @@ def regional(records: Sequence[Mapping[str, Any]], output: Output) -> dict[str, 
 def _table(
     title: str, entries: Sequence[Entry], columns: Mapping[str, str], output: Output
 ) -> list[dict[str, Any]]:
-    """Print scores over regions, by file and by method, and return the latter."""
+    """Print regional scores by file and by method, and return the scores by method."""
     if not entries:
         return []
     lines = [
@@ -79,20 +79,20 @@ def _table(
     ]
 
     if len(means) < len(entries):
-        heads = ["method", "region", "files", *columns.values()]
+        headers = ["method", "region", "files", *columns.values()]
         keys = ("n", *columns)
         rows = [
             [str(row["method"]), str(row["region"]), *(number_text(row[key]) for key in keys)]
             for row in means
         ]
-        output.table(f"means over files; {title}", heads, rows, names=2)
+        output.table(f"means over files; {title}", headers, rows, names=2)
     return means
 
 
 def _means(
     members: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
 ) -> dict[str, float | None]:
-    """Mean of each column over the files that have it."""
+    """Return the mean of each column over the files that have a value."""
     means: dict[str, float | None] = {}
     for key in columns:
         values = [scores[key] for scores in members if scores[key] is not None]

@@ -1,4 +1,4 @@
-"""`cmrrecon evaluate --roi`: scores over labelled regions, lesion boxes and the myocardium."""
+"""`cmrrecon evaluate --roi`: score labelled regions, lesion boxes and the myocardium."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from cmrrecon.evaluation.regions import Region
     from cmrrecon.formats.labels import LabelRow
 
-BACKGROUND = "background"  # a region of this name needs no --background
+# A region of this name is the background even without --background.
+BACKGROUND = "background"
 
 
 def score_regions(
@@ -28,30 +29,30 @@ def score_regions(
     facts: "Acquisition",
     plan: RegionPlan,
 ) -> dict[str, Any] | None:
-    """The scores of one reconstruction over its regions, for its record.
+    """Return the regional scores of one reconstruction for its record.
 
     Parameters
     ----------
     images, expected : Tensor of shape (frame, slice, y, x)
-        Reconstruction and reference, whole images.
+        Reconstruction and reference as whole images.
     numbers : sequence of int
-        Their slice numbers in the scan.
+        Slice numbers of the images in the scan.
     reference : Reference
         Reference of the scan.
     facts : Acquisition
-        Facts of the scan.
+        Properties of the scan.
     plan : RegionPlan
-        What was asked for.
+        Options for the regions.
 
     Returns
     -------
     dict or None
-        The scores; None if the table has no box on these slices.
+        The scores, or None if the table has no box on these slices.
 
     Raises
     ------
     InputError
-        If the reconstruction is cropped (`shape-mismatch`), or labels or times do not fit.
+        If the reconstruction is cropped (`shape-mismatch`), or the labels or times do not match.
     """
     from cmrrecon.evaluation.mapping import parameter_of
     from cmrrecon.evaluation.regions import boxes, labelled
@@ -60,10 +61,10 @@ def score_regions(
     if images.shape != expected.shape:
         raise InputError(
             "shape-mismatch",
-            f"The reconstruction has shape {tuple(images.shape)} and the reference "
+            f"The reconstruction has shape {tuple(images.shape)}, but the reference has shape "
             f"{tuple(expected.shape)} (frame, slice, y, x)",
-            "Regions are drawn on whole images",
-            "Give the reconstruction before the ranking crop",
+            "Regions are defined on whole images",
+            "Use the reconstruction before the ranking crop",
         )
     if plan.rows is not None:
         regions = boxes(_rows_of(plan, plan.rows, reference, facts), images.shape, numbers)
@@ -83,7 +84,7 @@ def score_regions(
 def _rows_of(
     plan: RegionPlan, rows: "Sequence[LabelRow]", reference: "Reference", facts: "Acquisition"
 ) -> "Sequence[LabelRow]":
-    """The rows of the scan of a reference; each row belongs to one scan only."""
+    """Return the table rows of a scan; each row belongs to one scan only."""
     from cmrrecon.evaluation.references import TRUTH
     from cmrrecon.formats import SUFFIXES
     from cmrrecon.formats.labels import rows_for
@@ -97,7 +98,7 @@ def _rows_of(
 
 
 def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
-    """The label map of a scan: the given one, checked, or the one in the folder that fits."""
+    """Return the label map of a scan: the given file, or the matching file in the folder."""
     from cmrrecon.evaluation.references import disagreement
     from cmrrecon.formats.label_maps import scan_of
 
@@ -106,9 +107,9 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
         if other:
             raise InputError(
                 "labels-mismatch",
-                f"The label map {plan.roi} is of {other}",
-                "Labels belong to one scan",
-                "Give the label map of this scan, or a folder of label maps",
+                f"The label map {plan.roi} belongs to {other}",
+                "Labels must belong to the scan that is scored",
+                "Use the label map of this scan, or a folder of label maps",
             )
         plan.claim(str(plan.roi), facts.centre, facts.vendor, facts.subject)
         return plan.roi
@@ -121,27 +122,27 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
     if len(fitting) != 1:
         raise InputError(
             "labels-ambiguous" if fitting else "labels-missing",
-            f"{len(fitting)} label maps in {plan.roi} fit {facts.base} of subject "
+            f"{len(fitting)} label maps in {plan.roi} match {facts.base} of subject "
             f"{facts.subject or 'unknown'}",
-            f"Exactly one must fit, named {facts.base}_label in the folder of its subject",
-            "Give the label map itself with --roi",
+            f"Exactly one must match, named {facts.base}_label in the folder of its subject",
+            "Name the label map itself with --roi",
         )
     return fitting[0]
 
 
 def _times_of(plan: RegionPlan, reference: "Reference", facts: "Acquisition") -> "Tensor":
-    """Times in ms (frame, slice of the scan) of a mapping series, given or beside the reference."""
+    """Read the times in ms (frame, slice) of a mapping series from --times or the default file."""
     from cmrrecon.formats import read_times
 
     path = plan.times or reference.path.with_name(f"{facts.base}.csv")
     if not path.exists():
         raise InputError(
             "times-missing",
-            f"The times of {facts.base} are unknown: there is no {path}",
-            "Maps are fitted to inversion or T2-preparation times in ms, in a file beside the "
-            "reference as in the data of 2023",
-            "Put it there or name it with --times: a header line, then a line for each weighting "
-            "with a label and a column for each slice",
+            f"The times of {facts.base} are unknown because {path} does not exist",
+            "Fitting a map needs the inversion or T2-preparation times in ms, in a file beside the "
+            "reference as in the 2023 data",
+            "Put the file there or name it with --times: a header line, then one line per "
+            "weighting with a label and one column per slice",
         )
     return read_times(path)
 
@@ -154,29 +155,28 @@ def _map_scores(
     times: "Tensor",
     parameter: str,
 ) -> dict[str, Any]:
-    """The comparison of fitted maps inside the myocardium, for the record."""
+    """Compare fitted maps inside the myocardium and return the result for the record."""
     from cmrrecon.evaluation.mapping import MYOCARDIUM, RULE, compare_maps
 
     if len(labels) > 1:
         raise InputError(
             "shape-mismatch",
             f"The label map has {len(labels)} frames",
-            "All weightings share one map, so they share the myocardium",
-            "Give one frame of labels",
+            "All weightings of a mapping series share one myocardium",
+            "Use a label map with one frame",
         )
     if 1 < times.shape[1] <= max(numbers):
         raise InputError(
             "times-shape",
-            f"There are times for {times.shape[1]} slices, and slice {max(numbers)} was "
-            "reconstructed",
-            "Times are needed for every slice, or one column for all",
-            "Give the file of this scan's times",
+            f"The times cover {times.shape[1]} slices, but slice {max(numbers)} was reconstructed",
+            "The file needs one column per slice, or one column for all slices",
+            "Use the times of this scan",
         )
 
-    of_slices = times.expand(-1, len(numbers)) if times.shape[1] == 1 else times[:, list(numbers)]
+    slice_times = times.expand(-1, len(numbers)) if times.shape[1] == 1 else times[:, list(numbers)]
     return {
         "rule": RULE,
-        **asdict(compare_maps(images, expected, labels[0] == MYOCARDIUM, of_slices, parameter)),
+        **asdict(compare_maps(images, expected, labels[0] == MYOCARDIUM, slice_times, parameter)),
     }
 
 
@@ -189,7 +189,7 @@ def _scores(
     *,
     lesions: bool,
 ) -> dict[str, Any]:
-    """LF-PSNR and LF-SSIM of every region, and SNR and CNR with a background, for the record."""
+    """Compute LF-PSNR and LF-SSIM of each region, and SNR and CNR if there is a background."""
     from cmrrecon.evaluation.regions import RULE, average, focused, merged
 
     named = {region.name: region.mask for region in merged(regions)}
@@ -199,8 +199,8 @@ def _scores(
         raise InputError(
             "labels-empty",
             f"Only the background is labelled in {path}",
-            "Noise alone has no score",
-            "Label the regions to compare with it too",
+            "Scores need at least one other region",
+            "Label the regions to score as well",
         )
 
     table = focused(images, expected, scored)
@@ -219,14 +219,14 @@ def _scores(
 
 
 def _noise_region(plan: RegionPlan, named: "Mapping[str, Tensor]", path: Path) -> str | None:
-    """The region in which noise is measured, if there is one."""
+    """Return the region where the noise is measured, if there is one."""
     noise = plan.background or (BACKGROUND if BACKGROUND in named else None)
     if noise is not None and noise not in named:
         raise UsageError(
             "unknown-region",
             f"There is no region {noise!r}",
             f"The regions of {path} are {', '.join(named)}",
-            suggestion(noise, named, "Name one of them with --background"),
+            suggestion(noise, named, "Choose one of them with --background"),
         )
     return noise
 
@@ -237,7 +237,7 @@ def _over_noise(
     masks: "Mapping[str, Tensor]",
     noise: str,
 ) -> dict[str, Any]:
-    """Add the SNR of every region to its scores in `found`, and return CNR and rule."""
+    """Add the SNR of each region to its scores in `found`; return the CNR and the noise rule."""
     from cmrrecon.evaluation.regions import NOISE_RULE, signal_to_noise
 
     for name, scores in found.items():
@@ -255,7 +255,7 @@ def _over_noise(
 def _contrasts(
     both: "Mapping[str, Tensor]", names: Iterable[str], masks: "Mapping[str, Tensor]", noise: str
 ) -> dict[str, dict[str, float | None]]:
-    """CNR of every two regions that share an image with the background, for the record."""
+    """Return the CNR of each pair of regions that share an image with the background."""
     from cmrrecon.evaluation.regions import contrast_to_noise, together
 
     contrasts: dict[str, dict[str, float | None]] = {}
@@ -266,7 +266,7 @@ def _contrasts(
             f"{of}cnr": contrast_to_noise(series, masks[one], masks[two], masks[noise])
             for of, series in both.items()
         }
-        # Reports give no sign: which region is brighter depends on their order.
+        # The sign only depends on the order of the two regions, so it is dropped.
         contrasts[f"{one}, {two}"] = {
             key: None if value is None else abs(value) for key, value in signed.items()
         }

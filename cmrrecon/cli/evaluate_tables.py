@@ -1,10 +1,10 @@
-"""What `cmrrecon evaluate` reports at its end: tables of all scores, and the summary for --json."""
+"""Print the final report of `cmrrecon evaluate`: tables of all scores, and the JSON summary."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli.evaluate_output import Output
-from cmrrecon.cli.evaluate_region_tables import regional
+from cmrrecon.cli.evaluate_region_tables import region_tables
 from cmrrecon.cli.evaluate_texts import INTERVAL, difference_text, number_text
 from cmrrecon.tools.errors import UsageError, suggestion
 
@@ -12,31 +12,31 @@ if TYPE_CHECKING:
     from cmrrecon.cli.evaluate_job import Plan
 
 METRICS = {"psnr": "PSNR dB", "ssim": "SSIM", "nmse": "NMSE"}
-# Further scores of a protocol.
+# Additional scores of each protocol.
 MORE = {
     "fullfov": {"heart_psnr": "heart dB", "hfen": "HFEN"},
     "body": {"body_fraction": "in mask"},
 }
 GROUPS = ("method", "modality", "pattern", "acceleration", "centre", "vendor")
-# A row of a table for each end of the interval.
+# Labels of the table rows with the ends of the interval.
 ENDS = {"low": "95 % from", "high": "95 % to"}
 
 Record = dict[str, Any]
 
 
 def summary(records: list[Record], plan: "Plan", output: Output, *, whole: bool) -> None:
-    """Report all scores, and a challenge's final values where it would form them.
+    """Report all scores, and the final values of a challenge if its rules are met.
 
     Parameters
     ----------
     records : list of dict
-        Records of the scored files, at least one.
+        Records of the scored files; at least one.
     plan : Plan
-        What was asked for.
+        Options of the command.
     output : Output
-        Where the scores go.
+        Where to print the scores.
     whole : bool
-        Whether all files of the run were scored, and the run is no shard.
+        Whether all files were scored and this run is not a shard.
     """
     from cmrrecon.evaluation.generalisation import table
     from cmrrecon.evaluation.runs import distinguish_runs
@@ -50,7 +50,7 @@ def summary(records: list[Record], plan: "Plan", output: Output, *, whole: bool)
         "mean": means,
         "groups": _groups(records, plan, output),
         **_generalisation(records, plan, output),
-        **({} if plan.regions is None else regional(records, output)),
+        **({} if plan.regions is None else region_tables(records, output)),
         "final": _final(records, plan, output, whole=whole),
     }
     known = {
@@ -63,7 +63,7 @@ def summary(records: list[Record], plan: "Plan", output: Output, *, whole: bool)
 
 
 def _files_table(records: list[Record], means: list[Record], plan: "Plan", output: Output) -> None:
-    """The table of all files, with the mean of each method that has several."""
+    """Print the table of all files, with the mean of each method that has several files."""
     columns = METRICS | MORE.get(plan.protocol, {})
     methods = {record["method"] or "-" for record in records}
     references = ", ".join(sorted({record["reference_is"] for record in records}))
@@ -82,12 +82,12 @@ def _files_table(records: list[Record], means: list[Record], plan: "Plan", outpu
             rows += [[""] * len(rows[0]), *_mean_rows(members, mean["method"] or "-", columns)]
     if one:
         rows = [[row[0], *row[2:]] for row in rows]
-    heads = ["file", *([] if one else ["method"]), *columns.values()]
-    output.table(title, heads, rows, names=1 if one else 2)
+    headers = ["file", *([] if one else ["method"]), *columns.values()]
+    output.table(title, headers, rows, names=1 if one else 2)
 
 
 def _mean_rows(members: list[Record], method: str, columns: Mapping[str, str]) -> list[list[str]]:
-    """The mean over the files of a method, and the ends of its bootstrap interval."""
+    """Return the rows with the mean of a method and the ends of its bootstrap interval."""
     from cmrrecon.evaluation.generalisation import interval
 
     found = [interval([float(record[key]) for record in members]) for key in columns]
@@ -99,13 +99,16 @@ def _mean_rows(members: list[Record], method: str, columns: Mapping[str, str]) -
 
 
 def _groups(records: list[Record], plan: "Plan", output: Output) -> dict[str, Any]:
-    """Mean scores by the usual axes, with a table for each that has several values."""
-    from cmrrecon.evaluation.tables import grouped
+    """Return mean scores by the usual axes, and print a table for each axis with several values."""
+    from cmrrecon.evaluation.tables import grouped, scored_alike
 
+    scored = scored_alike(records)
     groups = {axis: grouped(records, axis) for axis in GROUPS}
     for axis, found in groups.items():
-        # The means of methods are in the table of files.
-        if axis == "method" or len({record.get(axis) for record in records}) < 2:
+        # The table of files has the means of the methods, and with one known value for the axis
+        # a table would only repeat them.
+        values = {record[axis] for record in scored} - {None}
+        if axis == "method" or len(values) < 2:
             continue
         lines = [
             [label, str(mean["n"]), *(number_text(mean[key]) for key in METRICS)]
@@ -118,10 +121,10 @@ def _groups(records: list[Record], plan: "Plan", output: Output) -> dict[str, An
 
 
 def _generalisation(records: list[Record], plan: "Plan", output: Output) -> dict[str, Any]:
-    """The table of --by and the paired differences of --against, if they were asked for."""
+    """Print the table of --by and the paired differences of --against if requested."""
     from cmrrecon.evaluation.generalisation import placed
 
-    _warn_of_unseen(records, plan, output)
+    _warn_about_unseen(records, plan, output)
     found: dict[str, Any] = {}
     if plan.by:
         found["by"] = _by_axes(placed(records, plan.unseen), plan, output)
@@ -130,8 +133,8 @@ def _generalisation(records: list[Record], plan: "Plan", output: Output) -> dict
     return found
 
 
-def _warn_of_unseen(records: list[Record], plan: "Plan", output: Output) -> None:
-    """Warn where --unseen, or its absence, leaves all files seen."""
+def _warn_about_unseen(records: list[Record], plan: "Plan", output: Output) -> None:
+    """Warn if --unseen, or its absence, leaves all files marked as seen."""
     from cmrrecon.evaluation.generalisation import domain, is_part
     from cmrrecon.formats.names import values_of
 
@@ -142,10 +145,10 @@ def _warn_of_unseen(records: list[Record], plan: "Plan", output: Output) -> None
         )
         if not any(is_part(record, name) for record in records):
             output.console.warn(
-                f"--unseen {name} fits no scored file, so all count as seen; {known}"
+                f"--unseen {name} matches no scored file, so it marks none as unseen; {known}"
             )
     if "seen" in plan.by and not plan.unseen:
-        output.console.warn("--by seen without --unseen: all domains count as seen")
+        output.console.warn("--by seen was used without --unseen, so all domains count as seen")
 
 
 def _by_axes(records: list[Record], plan: "Plan", output: Output) -> list[Record]:
@@ -164,16 +167,16 @@ def _by_axes(records: list[Record], plan: "Plan", output: Output) -> list[Record
 
 
 def _against(records: list[Record], plan: "Plan", one: str, output: Output) -> list[Record]:
-    """Print the table of paired differences of the other methods to one, and return its rows."""
+    """Print the paired differences between the other methods and one, and return the rows."""
     from cmrrecon.evaluation.generalisation import differences
 
     methods = {str(record["method"]) for record in records}
     if one not in methods:
         raise UsageError(
             "unknown-method",
-            f"No scored file is of the method {one!r}",
-            f"The methods are {', '.join(sorted(methods))}",
-            suggestion(one, methods, "Name one of them with --against"),
+            f"No scored file was made with the method {one!r}",
+            f"The scored methods are {', '.join(sorted(methods))}",
+            suggestion(one, methods, "Choose one of them with --against"),
         )
 
     rows = differences(records, plan.by, one, sorted(methods - {one}))
@@ -199,9 +202,9 @@ def _against(records: list[Record], plan: "Plan", one: str, output: Output) -> l
 def _final(
     records: Sequence[Record], plan: "Plan", output: Output, *, whole: bool
 ) -> dict[str, dict[str, float]]:
-    """The challenge's final values of each method.
+    """Print and return the final values of the challenge for each method.
 
-    They are those of the validation phase, so only of official order and crop.
+    These belong to the validation phase, so they need the official order and the ranking crop.
     """
     from cmrrecon.evaluation.tables import final_aggregate
 
@@ -209,7 +212,7 @@ def _final(
         return {}
     if not whole or plan.order != "official" or not plan.crop:
         output.console.say(
-            f"no final aggregate: {plan.protocol} forms it from all files, in official order, "
+            f"no final values: {plan.protocol} computes them from all files, in official order and "
             "with the ranking crop"
         )
         return {}
@@ -221,7 +224,7 @@ def _final(
     for method, final in finals.items():
         if final:
             output.table(
-                f"final aggregate of {method}, as {plan.protocol} forms it from these files",
+                f"final values of {method}, computed from these files as in {plan.protocol}",
                 ["score", "value"],
                 [[name, number_text(value)] for name, value in final.items()],
             )

@@ -1,14 +1,14 @@
-"""Scores as text."""
+"""Format scores as text."""
 
 from collections.abc import Mapping
 
 INTERVAL = "mean [95 % bootstrap interval over files]"
-# Smaller scores, such as an NMSE, are shown in powers of ten.
+# Smaller scores, such as an NMSE, are shown in scientific notation.
 SMALL = 0.001
 
 
 def number_text(value: float | str | None) -> str:
-    """A score with two decimals above two, else four; whole numbers as they are, - for none."""
+    """Format a score: two decimals from 2 upwards, else four; integers unchanged; `-` for None."""
     if value is None or isinstance(value, str):
         return value or "-"
     if isinstance(value, int):
@@ -19,5 +19,5 @@ def number_text(value: float | str | None) -> str:
 
 
 def difference_text(found: Mapping[str, float]) -> str:
-    """A mean difference with its interval."""
+    """Format a mean difference with its interval."""
     return f"{found['mean']:+.4g} [{found['low']:+.4g}, {found['high']:+.4g}]"

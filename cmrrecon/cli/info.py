@@ -1,4 +1,4 @@
-"""`cmrrecon info`: show what files hold."""
+"""`cmrrecon info`: show what files contain."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -28,9 +28,9 @@ def info(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Show what files hold, one line each: axes, sampling, origin, and assumptions.
+    """Show what files contain, one line each: axes, sampling, origin and assumptions.
 
-    Scans, masks, images and mapping times are recognised. Of a scan, the middle slice is read to
+    Scans, masks, images and mapping times are recognised. For a scan, the middle slice is read to
     find out how it was sampled.
     """
     console = Console(quiet=quiet, as_json=json)
@@ -42,7 +42,7 @@ def info(
 
 
 def _is_listed(path: Path) -> bool:
-    """Whether to list a file that was found in a folder; tables of settings belong to scans."""
+    """Return whether to list a file found in a folder; CSV files of scan settings are left out."""
     from cmrrecon import formats
     from cmrrecon.formats.names import is_info_name
 
@@ -52,7 +52,7 @@ def _is_listed(path: Path) -> bool:
 
 
 def _info_job(job: Job, axes: str | None, dataset: str | None, console: Console) -> None:
-    """Print the line of a file, or its record."""
+    """Print the line or the JSON record of a file."""
     from cmrrecon import formats
 
     with inputs.local_input(job) as path:
@@ -69,7 +69,7 @@ def _info_job(job: Job, axes: str | None, dataset: str | None, console: Console)
             console.say(note.replace(str(path), job.name))
 
 
-# The record of a file for --json, and the words of its line.
+# The record of a file for --json, and the parts of its line.
 Description = tuple[dict[str, Any], list[str]]
 
 
@@ -109,14 +109,14 @@ def _scan(path: Path, axes: str | None, dataset: str | None) -> Description:
 def _scan_words(
     scan: "Scan", record: dict[str, Any], sampling: dict[str, Any], *, complete: bool
 ) -> list[str]:
-    """The words of the line of a scan."""
+    """Return the parts of the line about a scan."""
     from cmrrecon.cli.settings import geometry_words
 
     words = [f"{axis} {n}" for axis, n in zip(scan.axes, scan.shape, strict=True)]
     words += [] if scan.matrix is None else [f"matrix {scan.matrix[0]} x {scan.matrix[1]}"]
     words += ["fully sampled"] if complete else [sampling_text(**sampling)]
     if scan.full_by_rule and not complete:
-        words.append("called fully sampled by its challenge")
+        words.append("classed as fully sampled by its challenge")
     words += _calibration_words(record)
     words += [
         str(record[key])
@@ -131,9 +131,9 @@ def _scan_words(
 
 
 def _calibration(series: "Series") -> dict[str, Any]:
-    """What calibrates the coils, its number of lines, and where the centre of k-space lies.
+    """Return the source and number of calibration lines, and the position of the k-space centre.
 
-    `centre_of_kspace` is None where that is (y // 2, x // 2).
+    `centre_of_kspace` is None if the centre is at (y // 2, x // 2).
     """
     from cmrrecon.data import CartesianMask
     from cmrrecon.operators.centre import recentred
@@ -157,9 +157,9 @@ def _calibration(series: "Series") -> dict[str, Any]:
 
 
 def _calibration_words(record: dict[str, Any]) -> list[str]:
-    """What `_calibration` found, in words."""
+    """Describe what `_calibration` found."""
     found, source = record["calibration_lines_found"], record["calibration_source"]
-    where = {"time average": " in the time average", "separate lines": " apart from the image"}
+    where = {"time average": " in the time average", "separate lines": " acquired separately"}
     words = [] if found is None else [f"{found} calibration lines found{where.get(source, '')}"]
     centre = record["centre_of_kspace"]
     return (
@@ -223,7 +223,7 @@ def _images(path: Path) -> Description:
         words += [] if where is None else geometry_words(where, (images.shape[2], images.shape[3]))
     elif path.suffix.lower() == ".npy":
         record["notes"] = [
-            f"{path} is read as images; if it holds k-space, name its axes with --axes, for "
+            f"{path} is read as images; if it contains k-space, name its axes with --axes, for "
             "example --axes coil,y,x"
         ]
     return record, words

@@ -1,4 +1,4 @@
-"""The inputs of a command: files, folders, globs and standard input, and the share of this task."""
+"""Find the inputs of a command: files, folders, globs and standard input, or a shard of them."""
 
 import glob
 import itertools
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmrrecon.cli.arrays import parse_shard
-from cmrrecon.cli.shards import Part, predicted_cost, shared
+from cmrrecon.cli.shards import Part, predicted_cost, share_of
 from cmrrecon.tools.errors import CmrreconError, InputError
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ STREAM = "-"
 
 @dataclass(frozen=True)
 class Job:
-    """One input.
+    """One input of a command.
 
     Attributes
     ----------
     name : str
-        The input as the user named it.
+        Name of the input as the user typed it, or its path if it was found.
     path : Path
         The file to read.
     folder : Path
-        The folder of the file below the searched folder.
+        Folder of the file, relative to the searched folder.
     found : bool
-        Whether the file was found in a folder or by a glob, not named itself.
+        Whether the file was found in a folder or by a glob instead of being named.
     part : Part or None
-        Which slices belong to this shard; None: all.
+        The slices that belong to this shard; None means all.
     """
 
     name: str
@@ -49,17 +49,17 @@ class Job:
 
     @property
     def is_stream(self) -> bool:
-        """Whether it comes from standard input."""
+        """Whether the input comes from standard input."""
         return str(self.path) == STREAM
 
     @property
     def stem(self) -> str:
-        """The file name without its suffix, for naming outputs."""
+        """File name without suffix, for naming outputs."""
         return "stdin" if self.is_stream else self.path.stem
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key that puts P9 before P10."""
+    """Return a sort key that puts P9 before P10."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)
         for part in re.split(r"(\d+)", str(path))
@@ -74,30 +74,32 @@ def find_jobs(
     cost: Callable[[Job], int] | None = None,
     slices: Callable[[Job], int] | None = None,
 ) -> list[Job]:
-    """The inputs as jobs, in natural order and without repetition.
+    """Return the inputs as jobs, in natural order and without duplicates.
 
-    Named files and globs are accepted as they are. A job's folder is relative to the searched
-    folder, to the fixed part of the glob, or to the common folder of the named files.
+    Named files and files that match a glob are accepted without a check. The folder of a job is
+    relative to the searched folder, to the fixed part of the glob, or to the common folder of the
+    named files.
 
     Parameters
     ----------
     inputs : Sequence of str
         Files, folders, globs, or - for standard input.
     wanted : Callable
-        Which files of a folder count.
+        Returns whether to use a file found in a folder.
     shard : str or None
-        Which part of the inputs, see `parse_shard`; None: all.
+        Shard of the inputs, see `parse_shard`; None means all inputs.
     cost : Callable or None
-        Predicted cost of a job, by which shards are balanced; None: `cost_of`.
+        Predicts the cost of a job, to balance the shards; None means `cost_of`.
     slices : Callable or None
-        Number of slices of a job that may be split among shards; None: jobs stay whole.
+        Returns the number of slices of a job that may be split among shards; None keeps jobs
+        whole.
 
     Raises
     ------
     InputError
-        If a folder or glob has no file to work on (`file-missing`).
+        If a folder or glob contains no usable file (`file-missing`).
     UsageError
-        If the shard makes no sense, see `parse_shard`.
+        If the shard is invalid, see `parse_shard`.
     """
     jobs: dict[Path, Job] = {}
     named = [os.path.abspath(text) for text in inputs if os.path.isfile(text)]
@@ -110,12 +112,12 @@ def find_jobs(
         if not found:
             raise InputError(
                 "file-missing",
-                f"{text} has no file to work on",
-                "A file, a folder or a glob with matching files was expected",
+                f"{text} contains no file that this command can use",
+                "The input must be a file, or a folder or glob with matching files",
                 "Check the path",
             )
         for job in found:
-            # A file that is named as well counts as named.
+            # A file that is both found and named counts as named.
             first = jobs.setdefault(job.path.absolute(), job)
             if not job.found and first.found:
                 jobs[job.path.absolute()] = replace(first, found=False)
@@ -125,7 +127,7 @@ def find_jobs(
         return everything
     part = parse_shard(shard, os.environ)
     counts = slices
-    mine = shared(
+    mine = share_of(
         [(cost or cost_of)(job) for job in everything],
         part,
         None if counts is None else lambda item: counts(everything[item]),
@@ -134,19 +136,19 @@ def find_jobs(
 
 
 def cost_of(job: Job) -> int:
-    """The predicted cost of a job, see `predicted_cost`."""
+    """Return the predicted cost of a job, see `predicted_cost`."""
     return 1 if job.is_stream else predicted_cost(job.path)
 
 
 def notes_of(scan: "Scan", mask: "SamplingMask | None" = None) -> tuple[str, ...]:
-    """The notes of the reader, without that of a missing mask where everything was measured.
+    """Return the notes of the reader, without the note on a missing mask if k-space is complete.
 
     Parameters
     ----------
     scan : Scan
         The scan.
     mask : SamplingMask or None
-        What was measured, if it is known; None: a slice is read if need be.
+        Sampling mask if it is known; None reads a slice if necessary.
     """
     from cmrrecon.data import CartesianMask
     from cmrrecon.formats.reading import NO_MASK
@@ -159,7 +161,7 @@ def notes_of(scan: "Scan", mask: "SamplingMask | None" = None) -> tuple[str, ...
 
 
 def _jobs_of(text: str, wanted: Callable[[Path], bool], common: Path) -> list[Job]:
-    """The jobs that one word of the command line stands for."""
+    """Return the jobs for one argument of the command line."""
     path = Path(text)
     if text == STREAM:
         return [Job("standard input", path, Path())]
@@ -189,20 +191,20 @@ def _jobs_of(text: str, wanted: Callable[[Path], bool], common: Path) -> list[Jo
 
 
 def _is_hidden(path: Path) -> bool:
-    """Whether a file or a folder above it is hidden, such as the slices of unfinished outputs."""
+    """Return whether a file or a folder above it is hidden, like slices of an unfinished run."""
     return any(part.startswith(".") for part in path.parts)
 
 
 def _glob_root(text: str) -> Path:
-    """The folder above the first wildcard of a glob."""
+    """Return the folder above the first wildcard of a glob."""
     return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
 
 
 @contextmanager
 def local_input(job: Job) -> Iterator[Path]:
-    """A `with` block with the file of a job.
+    """Provide the file of a job within a `with` block.
 
-    Standard input is first copied to a temporary file, because readers need to seek.
+    Standard input is copied to a temporary file first, because readers need to seek.
     """
     if not job.is_stream:
         yield job.path

@@ -1,4 +1,4 @@
-"""`cmrrecon models`: networks, their recipes, installed weights, and what checkpoints hold."""
+"""`cmrrecon models`: list networks, recipes and weights; show and convert checkpoints."""
 
 import json as json_text
 from collections.abc import Mapping
@@ -45,8 +45,8 @@ File = Annotated[
 Shown = Annotated[
     Path,
     typer.Argument(
-        help="A checkpoint, or the name of a network: its installed weights, or else its "
-        "default configuration.",
+        help="A checkpoint, or the name of a network. A name shows the installed weights if there "
+        "are any, otherwise the default configuration.",
         show_default=False,
     ),
 ]
@@ -54,7 +54,7 @@ Variant = Annotated[
     str | None,
     options.option(
         "--variant",
-        help="Iteration of a PromptMR: kspace or image.",
+        help="Variant of the PromptMR iteration: kspace or image.",
         show_default="as in its repository",
     ),
 ]
@@ -82,8 +82,8 @@ def _list_networks(console: Console) -> None:
     from cmrrecon.networks.sizes import SIZES
 
     console.say(
-        "networks in their default configuration: "
-        "cascades, parameters, memory of the weights, source"
+        "networks in their default configuration, with cascades, parameters, memory of the "
+        "weights and source:"
     )
     for entry in NETWORKS.values():
         size = SIZES[entry.name]
@@ -122,7 +122,7 @@ def _list_weights(console: Console) -> None:
         )
     if not installed:
         console.say(
-            "no weights are installed; `cmrrecon models convert` makes some from a checkpoint"
+            "no weights are installed; `cmrrecon models convert` creates them from a checkpoint"
         )
 
 
@@ -149,7 +149,7 @@ def show(
 
 
 def _load(file: Path, variant: str | None) -> "Loaded":
-    """The network of a checkpoint, or of the state of a training run."""
+    """Load the network of a checkpoint or of a training state."""
     from cmrrecon.networks.checkpoints import weights
     from cmrrecon.training.export import is_state, weights_of_run
 
@@ -157,7 +157,7 @@ def _load(file: Path, variant: str | None) -> "Loaded":
 
 
 def _show_network(name: str, variant: str | None, console: Console) -> None:
-    """Show a network without weights."""
+    """Show the default configuration of a network."""
     import torch
 
     from cmrrecon.networks.catalog import build
@@ -170,7 +170,7 @@ def _show_network(name: str, variant: str | None, console: Console) -> None:
 def _show(
     source: str, name: str, facts: Mapping[str, Any], rest: Mapping[str, str], console: Console
 ) -> None:
-    """Print a network: a line, and one for each parameter of it and each property of its file."""
+    """Print a summary line, then one line per setting of the network and per metadata entry."""
     details = {**_flat(facts["config"]), **rest}
     lines = [
         f"{source}: {name}, {' '.join(_size(facts).split())}",
@@ -185,7 +185,7 @@ def _show(
 def convert(
     file: File,
     output: Annotated[
-        Path, typer.Argument(help="The file to write, .safetensors.", show_default=False)
+        Path, typer.Argument(help="File to write, ending in .safetensors.", show_default=False)
     ],
     variant: Variant = None,
     overwrite: options.Overwrite = False,
@@ -194,7 +194,7 @@ def convert(
 ) -> None:
     """Convert a checkpoint to safetensors.
 
-    The file is smaller, loads faster, and names the network that it holds.
+    The new file is smaller, loads faster, and names its network.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
@@ -209,8 +209,10 @@ def convert(
 
         facts = _facts(loaded.network)
         chosen = facts["config"].get("variant")
-        why = f", variant {chosen} ({rest['variant_from']})" if "variant_from" in rest else ""
-        console.say(f"{file}: {name}, {' '.join(_size(facts).split())}{why}")
+        variant_text = (
+            f", variant {chosen} ({rest['variant_from']})" if "variant_from" in rest else ""
+        )
+        console.say(f"{file}: {name}, {' '.join(_size(facts).split())}{variant_text}")
         record = {
             "status": "done",
             "input": str(file),
@@ -223,28 +225,28 @@ def convert(
 
 
 def _check_converted(file: Path, output: Path, overwrite: bool) -> None:
-    """Refuse an output that is no safetensors file, is the checkpoint itself, or exists."""
+    """Refuse an output that has another suffix, is the checkpoint itself, or already exists."""
     from cmrrecon.cli import outputs
 
     if output.suffix.lower() != SUFFIX:
         raise UsageError(
             "output-format",
             f"{output} does not end in {SUFFIX}",
-            "Weights are written as safetensors",
-            f"Name the output *{SUFFIX}",
+            "Weights are written in the safetensors format",
+            f"Choose an output name that ends in {SUFFIX}",
         )
     outputs.refuse_inputs([output], [file])
     if output.exists() and not overwrite:
         raise OutputError(
             "output-exists",
-            f"{output} exists",
+            f"{output} already exists",
             "Outputs are replaced only on request",
-            "Add --overwrite, or name another output",
+            "Add --overwrite, or choose another output",
         )
 
 
 def _facts(network: "nn.Module") -> dict[str, Any]:
-    """Configuration and size of a network."""
+    """Return the configuration and size of a network."""
     parameters = list(network.parameters())
     config: dict[str, Any] = vars(network)["config"]
     return {
@@ -262,7 +264,7 @@ def _size(facts: Mapping[str, Any]) -> str:
 
 
 def _name_and_rest(metadata: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The network's name, and the other metadata of a checkpoint but for its configuration."""
+    """Return the name of the network and the metadata without name and configuration."""
     rest = {key: value for key, value in metadata.items() if key not in ("network", "config")}
     return metadata["network"], rest
 

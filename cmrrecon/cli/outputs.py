@@ -1,6 +1,6 @@
-"""Where results go, and when they need not be made.
+"""Decide where results are written, and skip those that are already finished.
 
-A file appears whole or not at all, is never replaced unasked, and is skipped when it is finished.
+A file is either written completely or not at all. It is replaced only on request.
 """
 
 import os
@@ -22,25 +22,26 @@ from cmrrecon.tools.machine import peak_memory_mb
 
 @dataclass(frozen=True)
 class Product:
-    """One result to make.
+    """One result to be made.
 
     Attributes
     ----------
     target : Path
-        The file, or - for standard output.
+        The output file, or - for standard output.
     sources : Sequence of Path
-        The files that it is made from and must not replace.
+        The input files, which the output must not replace.
     stamp : Callable
-        Gives its provenance; called when needed, because it reads the inputs for their digest.
+        Returns the provenance; called only when needed, because it reads the inputs to compute
+        their digests.
     make : Callable
-        Writes the given file with the given provenance, and returns more for the record. Its
-        `status` is `part` where other shards have yet to do their slices.
+        Writes the given file with the given provenance, and returns further members of the
+        record. Their `status` is `part` if other shards still have slices to do.
     beside : Sequence of Path
-        Files that `finish` writes beside it.
+        Additional files, which `finish` writes.
     finish : Callable
-        Writes the files beside it with the given provenance.
+        Writes the additional files with the given provenance.
     summary : Callable or None
-        Gives the line that is printed about the finished record.
+        Returns the message to print about the finished record.
     """
 
     target: Path
@@ -55,20 +56,20 @@ class Product:
 def deliver(
     product: Product, record: Mapping[str, Any], console: Console, *, overwrite: bool, dry_run: bool
 ) -> Mapping[str, Any]:
-    """Make a product, unless it is finished or only a plan is wanted, and report it.
+    """Make a product, unless it is already finished or this is a dry run, and report it.
 
     Parameters
     ----------
     product : Product
-        The result to make.
+        The result to be made.
     record : Mapping
         Members of its JSON line.
     console : Console
-        Where it is reported.
+        Where to report.
     overwrite : bool
         Whether an existing file may be replaced.
     dry_run : bool
-        Whether only the plan is wanted.
+        Whether to report the plan without making anything.
 
     Returns
     -------
@@ -78,10 +79,10 @@ def deliver(
     Raises
     ------
     OutputError
-        If one of its files exists but was made in another way and `overwrite` was not given
-        (`output-exists`), or its folder is not writable (`output-unwritable`).
+        If one of the files exists but was made in another way and `overwrite` is false
+        (`output-exists`), or the folder is not writable (`output-unwritable`).
     UsageError
-        If it would replace what it is made from (`output-is-input`).
+        If an output would replace an input (`output-is-input`).
     """
     target = product.target
     refuse_inputs([target, *product.beside], product.sources)
@@ -95,30 +96,30 @@ def deliver(
                 "output-exists",
                 f"{existing[0]} exists and was made from another input or with other settings",
                 "Outputs are replaced only on request",
-                "Add --overwrite, or name another output",
+                "Add --overwrite, or choose another output",
             )
         if len(existing) == 1 + len(product.beside):
-            return _skipped(record, console)
+            return _report_skipped(record, console)
 
     if not dry_run:
-        record = _made(product, record, overwrite=overwrite)
+        record = _make(product, record, overwrite=overwrite)
         if record["status"] == "skipped":
-            return _skipped(record, console)
+            return _report_skipped(record, console)
         if product.summary is not None:
             console.say(product.summary(record))
     console.result(record, None if record["status"] == "part" else str(target))
     return record
 
 
-def _made(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any]:
-    """The record of a product after making it."""
+def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any]:
+    """Make a product and return its record."""
     target = product.target
     start, stamp, before = time.monotonic(), product.stamp(), _identity(target)
 
     def finished_elsewhere() -> bool:
-        """Whether another process has finished the same output in the meantime."""
-        anew = not overwrite or _identity(target) != before
-        return anew and _same_recipe(target, stamp)
+        """Return whether another process has finished the same output in the meantime."""
+        changed = not overwrite or _identity(target) != before
+        return changed and _same_recipe(target, stamp)
 
     try:
         with _local_output(target) as file:
@@ -142,7 +143,7 @@ def _made(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> di
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """A pair of numbers that changes when a file is replaced; None without a file."""
+    """Return two numbers that change when a file is replaced; None without a file."""
     if not path.is_file():
         return None
     found = path.stat()
@@ -150,42 +151,42 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def refuse_inputs(targets: Sequence[Path], sources: Sequence[Path]) -> None:
-    """Refuse targets that would replace what they are made from."""
-    # Path.resolve fails on links that lead to themselves.
+    """Refuse targets that would replace an input."""
+    # Path.resolve fails on links that point to themselves.
     originals = {os.path.realpath(source) for source in sources}
     for target in targets:
         if str(target) != STREAM and os.path.realpath(target) in originals:
             raise UsageError(
                 "output-is-input",
                 f"{target} is one of the inputs",
-                "An output must not replace what it is made from",
-                "Name another output",
+                "An output must not replace its own input",
+                "Choose another output",
             )
 
 
 def _check_folders(targets: Sequence[Path]) -> None:
-    """Refuse targets in a folder that cannot be made or written."""
+    """Refuse targets whose folder cannot be created or written to."""
     for target in targets:
         folder = next(parent for parent in target.absolute().parents if parent.exists())
         if str(target) != STREAM and not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise OutputError(
                 "output-unwritable",
-                f"{folder} is not a folder that can be written to",
-                f"{target} goes there",
-                "Name another output",
+                f"{folder} is not a writable folder",
+                f"{target} would be written there",
+                "Choose another output",
             )
 
 
-def _skipped(record: Mapping[str, Any], console: Console) -> Mapping[str, Any]:
-    """Report a product that is finished already."""
-    console.say(f"{record['output']} is finished: skipped, --overwrite makes it again")
+def _report_skipped(record: Mapping[str, Any], console: Console) -> Mapping[str, Any]:
+    """Report a product that is already finished."""
+    console.say(f"{record['output']} is already finished and was skipped; --overwrite replaces it")
     record = {**record, "status": "skipped"}
     console.result(record, str(record["output"]))
     return record
 
 
 def _same_recipe(target: Path, stamp: Mapping[str, Any]) -> bool:
-    """Whether a file exists that carries the same recipe."""
+    """Return whether the file exists and was made with the same recipe."""
     from cmrrecon import formats
     from cmrrecon.tools import provenance
 
@@ -206,19 +207,19 @@ def check_output(
     *,
     as_json: bool,
 ) -> None:
-    """Refuse output options that contradict each other, name no format, or flood a terminal."""
+    """Refuse output options that conflict, name no known format, or write a scan to a terminal."""
     if output is not None and out_dir is not None:
         raise UsageError(
             "options-conflict",
             "Both -o and --out-dir were given",
-            "Only one of them can say where the output goes",
-            "Leave one out",
+            "Only one of them can set where the output is written",
+            "Leave one of them out",
         )
     if output is not None and jobs > 1:
         raise UsageError(
             "output-shared",
-            f"-o names one file, but there are {jobs} inputs",
-            "Several inputs need a folder",
+            f"-o names a single file, but there are {jobs} inputs",
+            "Several inputs need a folder for their outputs",
             "Use --out-dir",
         )
     if output not in (None, STREAM):
@@ -230,20 +231,20 @@ def check_output(
         raise UsageError(
             "options-conflict",
             "-o - and --json both write to standard output",
-            "It carries either a scan or JSON lines",
-            "Leave --json out",
+            "Standard output can carry either a scan or JSON lines",
+            "Leave out --json",
         )
     if output == STREAM and sys.stdout.isatty():
         raise UsageError(
             "output-terminal",
             "Standard output is a terminal",
-            "A scan is binary and needs a pipe or a file",
+            "A scan is binary data and needs a pipe or a file",
             "Add | and the next command",
         )
 
 
 def destination(job: Job, output: str | None, out_dir: Path | None, name: str) -> Path:
-    """Where the output of a job goes: `-o`, else below `--out-dir`, else beside the input."""
+    """Return the path of an output: `-o`, else below `--out-dir`, else beside the input."""
     if output is not None:
         return Path(output)
     if out_dir is not None:
@@ -259,15 +260,15 @@ def refuse_shared_targets(targets: Mapping[Job, Path]) -> None:
         if first is not job:
             raise UsageError(
                 "output-shared",
-                f"{first.name} and {job.name} would both become {target}",
-                "Every input needs an output of its own",
-                "Do them in two commands",
+                f"The outputs of {first.name} and {job.name} would both be {target}",
+                "Every input needs its own output",
+                "Run a separate command for each of them",
             )
 
 
 @contextmanager
 def _local_output(target: Path) -> Iterator[Path]:
-    """A `with` block with the file to write; for stdout a temporary `.h5` that is copied there."""
+    """Provide the file to write; for stdout, a temporary `.h5` that is copied there afterwards."""
     if str(target) != STREAM:
         yield target
         return
@@ -284,7 +285,7 @@ def _local_output(target: Path) -> Iterator[Path]:
         except OSError as error:
             raise OutputError(
                 "output-unwritable",
-                f"Standard output cannot be written ({error.strerror})",
-                "The result goes there",
-                "Make room, or name a file with -o",
+                f"Cannot write to standard output ({error.strerror})",
+                "The result should be written there",
+                "Free some space, or name a file with -o",
             ) from error

@@ -1,4 +1,4 @@
-"""`cmrrecon preprocess`: a tree of CMRxRecon files to a training store."""
+"""`cmrrecon preprocess`: pack a tree of CMRxRecon files into a training store."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.worker import Work
-from cmrrecon.cli.workers import memory_of, run_side_by_side
+from cmrrecon.cli.workers import memory_of, run_in_parallel
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ EXAMPLE = examples(
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the command line asks of every input.
+    """The options that apply to every input.
 
     Attributes
     ----------
     targets : Mapping
         The file in the store for each input.
     rows : Mapping or None
-        The labels of each file; None: those that the store has stay.
+        Labels of each file; None keeps the labels that are in the store.
     settings : dict
-        The other arguments of `add_scan`.
+        Other arguments of `add_scan`.
     """
 
     targets: Mapping[Job, Path]
@@ -48,7 +48,7 @@ def preprocess(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders or quoted globs like 'data/**/*.mat'.", show_default=False
+            help="Files, folders or quoted globs such as 'data/**/*.mat'.", show_default=False
         ),
     ],
     out_dir: Annotated[Path, options.option("--out-dir", help="Folder of the store.")],
@@ -66,8 +66,8 @@ def preprocess(
         Path | None,
         options.option(
             "--labels",
-            help="CSV table of labels, with the columns file, slice, label, y0, y1, x0 and x1; "
-            "files that are in the store already get the new labels.",
+            help="CSV table of labels with the columns file, slice, label, y0, y1, x0 and x1; "
+            "files that are already in the store get the new labels.",
             show_default=False,
         ),
     ] = None,
@@ -82,12 +82,12 @@ def preprocess(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Make a training store: scans read, checked and packed, with RSS references.
+    """Make a training store: read, check and pack scans, with RSS references.
 
-    A store that was interrupted goes on where it stopped. Empty slices are
-    found and listed. Labels may be added or changed later without packing
-    anything again. Files of a folder that are undersampled already are skipped;
-    name them to store them without a reference.
+    An interrupted command resumes where it stopped. Empty slices are detected
+    and listed. Labels can be added or changed later without repacking. Files in
+    a folder that are already undersampled are skipped; name them explicitly to
+    store them without a reference.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
@@ -96,7 +96,8 @@ def preprocess(
 
         jobs = inputs.find_jobs(files, formats.is_scan, shard, cost=skipping.cost_of_full)
         targets = _targets(jobs, out_dir)
-        # Files of other shards count too: a row that names one of them does fit a file.
+        # Labels are matched against all files, so that rows of other shards do not count as
+        # unmatched.
         everything = inputs.find_jobs(files, formats.is_scan) if shard and labels else jobs
         rows = None if labels is None else _rows(labels, [job.path for job in everything], console)
         if dry_run:
@@ -112,7 +113,7 @@ def preprocess(
             "command": environment.command_line(),
         }
         try:
-            run_side_by_side(
+            run_in_parallel(
                 jobs,
                 partial(_begin, Plan(targets=targets, rows=rows, settings=settings)),
                 workers,
@@ -122,19 +123,19 @@ def preprocess(
                 memory=partial(memory_of, axes=axes, dataset=dataset),
             )
         finally:
-            skipping.sum_up(jobs, console)
+            skipping.report_total(jobs, console)
             if any(target.exists() for target in targets.values()):
                 console.say(f"fingerprint: {write_fingerprint(out_dir)}")
 
 
 def _targets(jobs: Sequence[Job], out_dir: Path) -> dict[Job, Path]:
-    """The file in the store for each input; refuses standard input and shared files."""
+    """Return the file in the store for each input; refuse standard input and shared targets."""
     if any(job.is_stream for job in jobs):
         raise UsageError(
             "input-stream",
-            "Standard input was given",
-            "A store is made of files",
-            "Give files or folders",
+            "Standard input cannot be packed",
+            "A store is made from files",
+            "Use files or folders as inputs",
         )
     targets = {job: out_dir / job.folder / f"{job.stem}.h5" for job in jobs}
     outputs.refuse_shared_targets(targets)
@@ -143,19 +144,19 @@ def _targets(jobs: Sequence[Job], out_dir: Path) -> dict[Job, Path]:
 
 
 def _print_plan(targets: Mapping[Job, Path], console: Console) -> None:
-    """Print what would be packed, and where."""
+    """Print which files would be written."""
     for job, target in targets.items():
         record = {"status": "planned", "input": job.name, "output": str(target)}
         console.result(record, str(target))
 
 
 def _begin(plan: Plan) -> Work:
-    """The function that packs a job."""
+    """Return the function that packs a job."""
     return lambda job, console: _pack(job, plan, console)
 
 
 def _pack(job: Job, plan: Plan, console: Console) -> None:
-    """Add one input to the store, and report what is in the store then."""
+    """Add one input to the store and report the new entry."""
     from cmrrecon.training.store import add_scan
 
     if job.found and (reason := _undersampled(job, plan)):
@@ -167,8 +168,8 @@ def _pack(job: Job, plan: Plan, console: Console) -> None:
     entry = add_scan(job.path, target, labels=rows, **plan.settings)
     console.result({"input": job.name, "output": str(target), **entry}, str(target))
 
-    for words in (*entry.get("remarks", ()), *entry.get("warnings", ())):
-        console.warn(f"{job.name}: {words}")
+    for text in (*entry.get("remarks", ()), *entry.get("warnings", ())):
+        console.warn(f"{job.name}: {text}")
     if entry["empty_slices"]:
         console.say(
             f"{job.name}: slices {entry['empty_slices']} contain only zeros and are marked empty"
@@ -176,7 +177,7 @@ def _pack(job: Job, plan: Plan, console: Console) -> None:
 
 
 def _undersampled(job: Job, plan: Plan) -> str | None:
-    """Why a file counts as undersampled; None if it can be a reference, or lacks edges alone."""
+    """Return why a file counts as undersampled; None if it is complete or only lacks edges."""
     from cmrrecon import formats
     from cmrrecon.data import CartesianMask
 
@@ -185,21 +186,26 @@ def _undersampled(job: Job, plan: Plan) -> str | None:
     if reason is not None or scan.full_by_rule:
         return reason
     mask = scan.mask or scan.first_series().mask
-    return "by its samples" if isinstance(mask, CartesianMask) and mask.coverage.gaps else None
+    return (
+        "according to its samples"
+        if isinstance(mask, CartesianMask) and mask.coverage.gaps
+        else None
+    )
 
 
 def _rows(labels: Path, paths: list[Path], console: Console) -> "dict[Path, list[LabelRow]]":
-    """The rows of each file; warns of rows that fit no file."""
+    """Return the label rows of each file, and warn about rows that match no file."""
     from cmrrecon.formats.labels import labels_of_files, read_labels
 
     rows = read_labels(labels)
     shared = labels_of_files(rows, paths)
     used = {row.file for found in shared.values() for row in found}
 
-    lost = [row for row in rows if row.file not in used]
-    if lost:
+    unmatched = [row for row in rows if row.file not in used]
+    if unmatched:
         console.warn(
-            f"{len(lost)} of {len(rows)} rows of {labels} fit no file, first that of {lost[0].file}"
+            f"{len(unmatched)} of {len(rows)} rows of {labels} match no file; the first names "
+            f"{unmatched[0].file}"
         )
     console.say(f"{sum(map(bool, shared.values()))} of {len(paths)} files have labels")
     return shared

@@ -1,4 +1,4 @@
-"""Progress of a command: steps of one input, and all inputs together with the time left."""
+"""Track the progress of a command: the steps of one input, and the time left for all inputs."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Counts steps of work, as a context manager; shows nothing itself.
+    """Counts steps of work without showing them; used as a context manager.
 
     Parameters
     ----------
     label : str
-        What is being done.
+        Current activity.
     total : int
         Number of steps.
     unit : str
-        What a step is.
+        Name of one step, such as `slice`.
     """
 
     def __init__(self, label: str, total: int, unit: str) -> None:
@@ -32,25 +32,25 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing to close here."""
+        """Close nothing, because nothing is shown."""
 
     def expect(self, total: int, done: int) -> None:
-        """Set the number of steps, and how many were done by an earlier run."""
+        """Set the number of steps, and the number done by an earlier run."""
         self.total, self.done = total, done
 
     def advance(self, note: str = "") -> None:
-        """Count one step; a note may say how it went."""
+        """Count one step; a note may describe it."""
         self.done += 1
         self.note = note
 
 
 class ShownProgress(Progress):
-    """Steps with a display of their own.
+    """Steps with their own display.
 
     Parameters
     ----------
     console : Console
-        Where progress is shown.
+        Where to show progress.
     label, total, unit : str, int, str
         See `Progress`.
     heartbeat : float or None
@@ -79,13 +79,13 @@ class ShownProgress(Progress):
         self._display.close()
 
     def expect(self, total: int, done: int) -> None:
-        """Set the number of steps, and how many were done by an earlier run."""
+        """Set the number of steps, and the number done by an earlier run."""
         super().expect(total, done)
         self._before = done
         self._display.update()
 
     def advance(self, note: str = "") -> None:
-        """Count one step; a note may say how it went."""
+        """Count one step; a note may describe it."""
         super().advance(note)
         self._display.update()
 
@@ -105,16 +105,16 @@ class ShownProgress(Progress):
 
 
 class Batch:
-    """All inputs of a command: how far they are, and the time left for all of them.
+    """Progress over all inputs of a command, with the time left for all of them.
 
     Parameters
     ----------
     console : Console
-        Where progress is shown.
+        Where to show progress.
     names : Sequence of str
-        The inputs.
+        Names of the inputs.
     costs : Sequence of float
-        Their predicted costs, in any unit.
+        Predicted costs of the inputs, in any unit.
     heartbeat : float or None
         See `Display`.
     """
@@ -127,7 +127,7 @@ class Batch:
         heartbeat: float | None = None,
     ) -> None:
         self.console, self.names, self.costs = console, names, costs
-        # Of each input the part that is done, and the part that took no time of this run.
+        # For each input, the fraction that is done, and the fraction that cost this run no time.
         self._done = [0.0] * len(names)
         self._free = [0.0] * len(names)
         self._ended: set[int] = set()
@@ -146,13 +146,13 @@ class Batch:
         self.console.batch = None
 
     def begin(self, index: int) -> None:
-        """Input `index` is being worked on."""
+        """Mark input `index` as running."""
         if index not in self._ended:
             self._running.setdefault(index, "")
             self._display.update()
 
     def reached(self, index: int, fraction: float | None, note: str, free: float) -> None:
-        """A fraction of input `index` is done, of which `free` by an earlier run."""
+        """Note that a fraction of input `index` is done, `free` of it by an earlier run."""
         if fraction is not None:
             self._done[index] = fraction
         self._free[index] = max(self._free[index], free)
@@ -160,7 +160,7 @@ class Batch:
         self._display.update()
 
     def end(self, index: int, *, worked: bool) -> None:
-        """Input `index` is done; without work its cost says nothing of the pace."""
+        """Mark input `index` as done; if it needed no work, it does not count towards the pace."""
         if index in self._ended:
             return
         self._ended.add(index)
@@ -171,7 +171,7 @@ class Batch:
         self._display.update()
 
     def seconds_left(self) -> float | None:
-        """Seconds left for all inputs, at the pace so far; None before anything is done."""
+        """Return the time left for all inputs at the pace so far; None before the first step."""
         pairs = list(zip(self.costs, self._done, self._free, strict=True))
         made = sum(cost * max(0.0, done - free) for cost, done, free in pairs)
         left = sum(cost * (1 - done) for cost, done, _ in pairs)
@@ -187,32 +187,32 @@ class Batch:
             count="",
             left=self.seconds_left(),
             line=f"{label}, {elapsed:.0f} s so far",
-            scope=" in all",
+            scope=" in total",
         )
 
     def _label(self) -> str:
-        """The input under way and its place, or how many are under way."""
+        """Return the running input with its number, or the number of running inputs."""
         running = list(self._running.items())
         if len(running) == 1:
             index, note = running[0]
             return f"{index + 1}/{len(self.names)} {self.names[index]}" + (note and f", {note}")
-        return f"{len(self._ended)}/{len(self.names)} done, {len(running)} under way"
+        return f"{len(self._ended)}/{len(self.names)} done, {len(running)} running"
 
 
 Report = Callable[[float | None, str, float], None]
 
 
 class PartProgress(Progress):
-    """Steps within one input of several; they report to the display of all inputs.
+    """Steps within one of several inputs, reported to the display of all inputs.
 
     Parameters
     ----------
     label, total, unit : str, int, str
         See `Progress`.
     report : Callable
-        Receives the fraction that is done, a note, and the fraction done by an earlier run.
+        Receives the fraction done, a note, and the fraction done by an earlier run.
     counts : bool
-        Whether the steps are a fraction of the input; else only the note is reported.
+        Whether the steps count towards the input; otherwise only the note is reported.
     """
 
     def __init__(
@@ -227,13 +227,13 @@ class PartProgress(Progress):
         return self
 
     def expect(self, total: int, done: int) -> None:
-        """Set the number of steps, and how many were done by an earlier run."""
+        """Set the number of steps, and the number done by an earlier run."""
         super().expect(total, done)
         self._before = done
         self._send()
 
     def advance(self, note: str = "") -> None:
-        """Count one step; a note may say how it went."""
+        """Count one step; a note may describe it."""
         super().advance(note)
         self._send()
 

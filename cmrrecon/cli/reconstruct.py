@@ -1,4 +1,4 @@
-"""`cmrrecon reconstruct`: k-space files to images."""
+"""`cmrrecon reconstruct`: reconstruct images from k-space files."""
 
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,9 @@ from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import cost_of
 from cmrrecon.cli.reconstruct_job import Plan, begin, slices_of
-from cmrrecon.cli.reconstruct_messages import list_of_methods, method_record
+from cmrrecon.cli.reconstruct_messages import method_record, print_methods
 from cmrrecon.cli.settings import parse_settings
-from cmrrecon.cli.workers import memory_of, run_side_by_side
+from cmrrecon.cli.workers import memory_of, run_in_parallel
 from cmrrecon.tools.errors import UsageError
 
 RAW_DATA = "Options for raw data"
@@ -32,7 +32,7 @@ def reconstruct(
         options.option(
             "--method",
             "-m",
-            help="How to reconstruct; see --list-methods.",
+            help="Reconstruction method; see --list-methods.",
             show_default="auto",
             autocompletion=complete_methods,
         ),
@@ -58,15 +58,17 @@ def reconstruct(
         bool,
         typer.Option(
             "--list-methods",
-            callback=list_of_methods,
+            callback=print_methods,
             is_eager=True,
-            help="List the methods and their options, and stop.",
+            help="List the methods with their options and exit.",
         ),
     ] = False,
     slices: Annotated[
         str | None,
         options.option(
-            "--slices", help="Only these slices, from 0, e.g. 0,3-5.", show_default=False
+            "--slices",
+            help="Reconstruct only these slices, from 0, e.g. 0,3-5.",
+            show_default=False,
         ),
     ] = None,
     output: options.Output = None,
@@ -75,8 +77,8 @@ def reconstruct(
         int,
         options.option(
             "--adapt",
-            help="Largest number of steps to train the network on the scan itself first; "
-            "slow on a CPU.",
+            help="Adapt the network to each scan first by training on it for up to this number of "
+            "steps; slow on a CPU.",
             metavar="N",
             min=0,
         ),
@@ -85,8 +87,8 @@ def reconstruct(
         int,
         options.option(
             "--uncertainty",
-            help="Also write <output>_uncertainty.h5: how the images vary over this number of "
-            "random parts of the samples (0: no; 2 or more).",
+            help="Also write <output>_uncertainty.h5: the variation of the images over this number "
+            "of random subsets of the samples (at least 2; 0 turns it off).",
             metavar="N",
             min=0,
         ),
@@ -95,8 +97,8 @@ def reconstruct(
         bool | None,
         options.option(
             "--whiten/--no-whiten",
-            help="Mix the coils so that they have equal, uncorrelated noise.",
-            show_default="with a noise scan or clearly unequal noise",
+            help="Combine the coils so that their noise is equal and uncorrelated.",
+            show_default="if there is a noise scan or the noise is clearly unequal",
             rich_help_panel=RAW_DATA,
         ),
     ] = None,
@@ -104,7 +106,7 @@ def reconstruct(
         bool,
         options.option(
             "--keep-oversampling",
-            help="Keep readout oversampling in the images, which is cut off by default.",
+            help="Keep the readout oversampling, which is cropped from the images by default.",
             rich_help_panel=RAW_DATA,
         ),
     ] = False,
@@ -112,14 +114,14 @@ def reconstruct(
         bool,
         options.option(
             "--recon-matrix",
-            help="Interpolate the images to the matrix of the scanner.",
+            help="Interpolate the images to the scanner's reconstruction matrix.",
             rich_help_panel=RAW_DATA,
         ),
     ] = False,
     compile_: Annotated[
         bool,
         options.option(
-            "--compile", help="Compile the network first: takes minutes, then runs faster."
+            "--compile", help="Compile the network first, which takes minutes but then runs faster."
         ),
     ] = False,
     mask: Annotated[
@@ -132,7 +134,7 @@ def reconstruct(
         Path | None,
         options.option(
             "--maps",
-            help="Coil maps to use: .cfl of BART, or a file with a variable maps.",
+            help="Coil sensitivity maps to use: a BART .cfl, or a file with a variable named maps.",
             show_default=False,
         ),
     ] = None,
@@ -144,7 +146,7 @@ def reconstruct(
         bool,
         options.option(
             "--split-slices",
-            help="Let shards also share the slices of a scan; they need a common file system.",
+            help="Let shards also share the slices of a scan; requires a shared file system.",
         ),
     ] = False,
     workers: options.Workers = 1,
@@ -155,12 +157,12 @@ def reconstruct(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Reconstruct k-space files to images (frame, slice, y, x).
+    """Reconstruct images (frame, slice, y, x) from k-space files.
 
-    Without -o or --out-dir the images go beside the input as
-    <name>_<method>.h5. The suffix of -o sets the format: .h5 keeps the phase;
-    .mat is MAT v5 with img4ranking; .npy and .npz for Python; .cfl for BART;
-    .png and .gif to look at.
+    Without -o or --out-dir the images are written beside the input as
+    <name>_<method>.h5. The suffix of -o sets the format: .h5 keeps the phase,
+    .mat is MAT v5 with img4ranking, .npy and .npz are for Python, .cfl is for
+    BART, and .png and .gif are for viewing.
     """
     console = Console(
         quiet=quiet, verbose=verbose, as_json=json, stdout_is_data=output == inputs.STREAM
@@ -172,12 +174,12 @@ def reconstruct(
         from cmrrecon.tools.devices import choose_device
 
         chosen = find(method, checkpoint)
-        given = {**parse_settings(set_ or []), **({"compile": True} if compile_ else {})}
-        checked = checked_options(chosen, given, adapt, uncertainty)
+        settings = {**parse_settings(set_ or []), **({"compile": True} if compile_ else {})}
+        checked = checked_options(chosen, settings, adapt, uncertainty)
         _check_beside(uncertainty, output)
         _check_split(split_slices, shard, files, output, adapt)
-        place = choose_device(device)
-        on_gpu = place.type == "cuda" and chosen.on_gpu
+        chosen_device = choose_device(device)
+        on_gpu = chosen_device.type == "cuda" and chosen.on_gpu
 
         jobs = inputs.find_jobs(
             files,
@@ -189,16 +191,20 @@ def reconstruct(
         )
         outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
         if shard and not jobs:
-            hint = "" if split_slices else "; --split-slices would share the slices of scans"
-            console.say(f"there are fewer scans than shards, and this one has none{hint}")
+            hint = "" if split_slices else "; use --split-slices to share the slices of scans"
+            console.say(f"there are fewer scans than shards, so this shard has no scan{hint}")
 
         known = method_record(
-            chosen, checked, str(place), console, by_default=method is None and checkpoint is None
+            chosen,
+            checked,
+            str(chosen_device),
+            console,
+            by_default=method is None and checkpoint is None,
         )
         plan = Plan(
             method=method,
             checkpoint=checkpoint,
-            settings=given,
+            settings=settings,
             known=known,
             device=device,
             adapt=adapt,
@@ -217,8 +223,8 @@ def reconstruct(
             dry_run=dry_run,
         )
         if min(workers, len(jobs)) > 1 and on_gpu:
-            console.warn("one worker is used: scans side by side would compete for one GPU")
-        run_side_by_side(
+            console.warn("using one worker, because several scans would compete for the GPU")
+        run_in_parallel(
             jobs,
             partial(begin, plan),
             1 if on_gpu else workers,
@@ -230,12 +236,12 @@ def reconstruct(
 
 
 def _check_beside(replicates: int, output: str | None) -> None:
-    """Refuse a second file beside standard output."""
+    """Refuse --uncertainty when the images go to standard output."""
     if replicates and output == inputs.STREAM:
         raise UsageError(
             "options-conflict",
             "--uncertainty was given with -o -",
-            "It writes a file beside the output",
+            "It writes a second file beside the output file",
             "Name the output with -o FILE",
         )
 
@@ -243,26 +249,26 @@ def _check_beside(replicates: int, output: str | None) -> None:
 def _check_split(
     split: bool, shard: str | None, files: list[str], output: str | None, adapt: int
 ) -> None:
-    """Refuse slices to be split where no other process could do the rest."""
+    """Refuse --split-slices where several processes cannot share a scan."""
     if not split:
         return
 
     if shard is None:
         found, expected, remedy = (
             "--split-slices was given without --shard",
-            "It shares the slices of a scan among shards",
-            "Add --shard i/n or --shard auto, or leave it out",
+            "It divides the slices of a scan among shards",
+            "Add --shard i/n or --shard auto, or leave out --split-slices",
         )
     elif inputs.STREAM in (*files, output):
         found, expected, remedy = (
             "--split-slices was given with standard input or output",
-            "Shards meet in the file of the output",
-            "Name files, or leave it out",
+            "Shards exchange slices through files beside the output",
+            "Use files, or leave out --split-slices",
         )
     elif adapt:
         found, expected, remedy = (
             "--split-slices was given with --adapt",
-            "A network that is adapted to a scan does all of its slices in one process",
+            "All slices of a scan must use the same adapted network, in one process",
             "Leave one of them out",
         )
     else:

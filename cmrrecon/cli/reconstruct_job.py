@@ -1,4 +1,4 @@
-"""The reconstruction of one input, as the command line asks for it."""
+"""Reconstruct one input for the command line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from cmrrecon.methods.base import Method
     from cmrrecon.reconstruction.task import Task
 
-RESUMABLE = "what is finished is kept: the same command goes on from there"
+RESUMABLE = "finished slices are kept; run the same command again to resume"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the command line asks of every input; it pickles, so that workers can use it.
+    """The options that apply to every input; picklable, so that workers can use it.
 
-    What is not described here is the option of the same name.
+    Attributes that are not described here are the options of the same name.
 
     Attributes
     ----------
     method, checkpoint : str, Path or None
-        How to reconstruct; see `find`.
+        The reconstruction method; see `find`.
     settings : dict
         Options of the method.
     known : Mapping
-        Members of every record, the method among them.
+        Members of every record, including the method.
     device : str
-        Where to compute.
+        Device for the computation.
     """
 
     method: str | None
@@ -61,7 +61,7 @@ class Plan:
 
 
 def begin(plan: Plan) -> Work:
-    """The function that reconstructs a job; its method loads a network once."""
+    """Return the function that reconstructs a job; it loads a network only once."""
     from cmrrecon.reconstruction.scan import find
 
     method = find(plan.method, plan.checkpoint)
@@ -108,7 +108,7 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
 
 
 def slices_of(job: Job, *, slices: str | None, axes: str | None, dataset: str | None) -> int:
-    """The number of slices that are wanted of a job; 1 where its file cannot be read."""
+    """Return the number of slices to reconstruct in a job; 1 if its file cannot be read."""
     from cmrrecon import formats
     from cmrrecon.tools.errors import CmrreconError
 
@@ -116,7 +116,7 @@ def slices_of(job: Job, *, slices: str | None, axes: str | None, dataset: str | 
         scan = formats.read(job.path, axes=axes, dataset=dataset)
         return len(parse_slices(slices, scan.shape[1]))
     except CmrreconError:
-        # The shard that gets the whole file reports what is wrong.
+        # The shard that gets the file reports the problem.
         return 1
 
 
@@ -127,7 +127,7 @@ def _scan(path: Path, plan: Plan) -> "Scan":
 
 
 def _task(scan: "Scan", plan: Plan, method: "Method") -> "Task":
-    """The reconstruction of a scan."""
+    """Return the reconstruction task of a scan."""
     from cmrrecon.reconstruction.task import Task
 
     return Task.of(
@@ -148,7 +148,7 @@ def _task(scan: "Scan", plan: Plan, method: "Method") -> "Task":
 
 
 def _describe(scan: "Scan", path: Path, job: Job, console: Console) -> None:
-    """Say what was read, and what the reader had to assume."""
+    """Print the axes of the scan and the assumptions of the reader."""
     axes = zip(scan.axes, scan.shape, strict=True)
     console.detail(f"{job.name}: " + ", ".join(f"{axis} {length}" for axis, length in axes))
     for note in inputs.notes_of(scan):
@@ -156,11 +156,11 @@ def _describe(scan: "Scan", path: Path, job: Job, console: Console) -> None:
 
 
 def _make(
-    task: "Task", file: Path, stamp: dict[str, Any], job: Job, lasting: bool, console: Console
+    task: "Task", file: Path, stamp: dict[str, Any], job: Job, resumable: bool, console: Console
 ) -> dict[str, Any]:
-    """Reconstruct into a file; returns more for the record.
+    """Reconstruct into a file and return further members of the record.
 
-    With a part of the slices the file is written by the shard that finishes last.
+    If shards share the slices, the last shard to finish writes the file.
     """
     from cmrrecon.reconstruction.result import Result, uncertainty_path
     from cmrrecon.reconstruction.resume import OnDisk
@@ -175,7 +175,7 @@ def _make(
     result: Result | None
     if job.part is None:
         with (
-            store.kept_if_resumable(lasting, lambda: console.warn(RESUMABLE)),
+            store.kept_if_resumable(resumable, lambda: console.warn(RESUMABLE)),
             ConsoleListener(console, job.name) as listener,
         ):
             result = run(task, store, listener, stamp)
@@ -185,7 +185,7 @@ def _make(
         with store.shared(), ConsoleListener(console, job.name) as listener:
             result = run_part(task, wanted, store, listener, stamp)
             if result is None:
-                # Other shards have yet to do their slices.
+                # Other shards have not finished their slices yet.
                 return {"status": "part", "slices": wanted, "slices_missing": store.missing()}
             written = result.save(file)
 
@@ -193,6 +193,6 @@ def _make(
     sampling = {key: made[key] for key in SAMPLING if key in made}
     console.detail(f"{job.name}: {sampling_text(**sampling)}{residual_text(result.residuals)}")
     if len(written) > 1:
-        console.say(f"{job.name}: uncertainties of the images are in {written[1]}")
+        console.say(f"{job.name}: the uncertainties are in {written[1]}")
         made["uncertainty"] = str(written[1])
     return made

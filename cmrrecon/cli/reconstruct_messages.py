@@ -1,4 +1,4 @@
-"""What `cmrrecon reconstruct` prints about its method, its plan and each scan."""
+"""Messages of `cmrrecon reconstruct` about its method, its plan and each scan."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from cmrrecon.reconstruction.task import Task
 
 
-def list_of_methods(asked: bool) -> None:
-    """List the methods and their options, and stop, if that was asked for."""
-    if not asked:
+def print_methods(requested: bool) -> None:
+    """List the methods with their options and exit if requested."""
+    if not requested:
         return
     from cmrrecon.methods.base import described
     from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, find_method
@@ -34,26 +34,26 @@ def list_of_methods(asked: bool) -> None:
 def method_record(
     method: "Method", options: Any, device: str, console: Console, *, by_default: bool
 ) -> dict[str, Any]:
-    """Say which method is used; returns the members of every record that describe it.
+    """Print the method, and return the members of the records that describe it.
 
     Parameters
     ----------
     method : Method
         The method.
     options : dataclass
-        Its options, checked.
+        Checked options of the method.
     device : str
-        Where it computes.
+        Device for the computation.
     console : Console
-        Where it is said.
+        Where to print.
     by_default : bool
-        Whether nobody chose the method.
+        Whether the default method is used.
     """
     from cmrrecon.methods.base import described
 
-    place = device if method.on_gpu else "cpu, the only one it works on"
+    device_text = device if method.on_gpu else "cpu (this method cannot use a GPU)"
     default = " (the default)" if by_default else ""
-    console.say(f"method {method.name}{default}: {method.summary}; device {place}")
+    console.say(f"method {method.name}{default}: {method.summary}; device {device_text}")
     return {
         "method": method.name,
         "default_method": by_default,
@@ -64,18 +64,18 @@ def method_record(
 def plan_record(
     task: "Task", beside: list[Path], name: str, part: Part | None, console: Console
 ) -> dict[str, Any]:
-    """Say what would be done and what it would cost; returns the costs for the record."""
+    """Print what would be done and its predicted cost; return the cost for the record."""
     if part is not None:
         here = ", ".join(map(str, part.among(task.slices)))
-        console.say(f"{name}: {part} would be done here, slices {here}")
+        console.say(f"{name}: this shard would do {part}, slices {here}")
     if task.adapt:
         console.say(
-            f"{name}: the network would first be adapted to the scan, in up to {task.adapt} steps"
+            f"{name}: the network would first be adapted to the scan in up to {task.adapt} steps"
         )
     if beside:
         console.say(
-            f"{name}: uncertainties would go to {beside[0]}, for {task.uncertainty} more "
-            "reconstructions a slice"
+            f"{name}: uncertainties would be written to {beside[0]}, which takes "
+            f"{task.uncertainty} more reconstructions per slice"
         )
 
     cost = task.predict()
@@ -84,8 +84,8 @@ def plan_record(
     seconds, gigabytes = cost.seconds * len(task.slices), cost.nbytes / 1e9
     teraflops = cost.flops / 1e12
     console.say(
-        f"{name}: about {gigabytes:.2g} GB beside libraries and weights, {teraflops:.3g} TFLOP a "
-        f"slice, {seconds:.0f} s in all"
+        f"{name}: about {gigabytes:.2g} GB besides libraries and weights, {teraflops:.3g} TFLOP "
+        f"per slice, {seconds:.0f} s in total"
     )
     return {
         "predicted": {
@@ -97,10 +97,10 @@ def plan_record(
 
 
 def summary(name: str, record: Mapping[str, Any]) -> str:
-    """The line about a finished scan: method, effective R, seconds and residual."""
+    """Return the line about a finished scan: method, effective R, seconds and residual."""
     if record["status"] == "part":
         missing = len(record["slices_missing"])
-        return f"{name}: this part is done; {missing} slices of other shards are missing"
+        return f"{name}: this part is done; other shards still have {missing} slices to do"
 
     words = [_method(record), _sampling(record), f"{record['seconds']:.1f} s"]
     residuals = [value for value in record["data_residual"] if value is not None]
@@ -110,7 +110,7 @@ def summary(name: str, record: Mapping[str, Any]) -> str:
 
 
 def _method(record: Mapping[str, Any]) -> str:
-    """The method that was decided on, such as `kt-unrolled + 29% llr`."""
+    """Return the chosen method, such as `kt-unrolled + 29% llr`."""
     choice = record.get("choice")
     if choice is None:
         return str(record["method"])
@@ -120,7 +120,7 @@ def _method(record: Mapping[str, Any]) -> str:
 
 
 def _sampling(record: Mapping[str, Any]) -> str:
-    """The effective R; over the measured extent too where edges of k-space are missing."""
+    """Describe the effective R, also over the measured extent if edges of k-space are missing."""
     label = str(record.get("coverage", ""))
     effective = f"effective R {record['effective_acceleration']:g}"
     if label in ("", "undersampled"):

@@ -1,4 +1,4 @@
-"""Running a command: one failing input never stops the others, and every end has its exit code."""
+"""Run a command so that one failing input does not stop the others, and set the exit code."""
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,12 +19,12 @@ INTERRUPTED = 130
 
 @contextmanager
 def command(console: Console) -> Iterator[None]:
-    """The frame of every command: errors are printed and give their exit code.
+    """Run the body of a command: print errors and exit with their exit code.
 
-    Ctrl-C and SIGTERM give 130.
+    Ctrl-C and SIGTERM exit with 130.
     """
     try:
-        with faults_reported(console):
+        with convert_errors(console):
             use_allotted_threads()
             yield
     except KeyboardInterrupt:
@@ -44,10 +44,10 @@ def run_jobs(
     fail_fast: bool = False,
     cost: Callable[[Job], float] = lambda job: 1.0,
 ) -> None:
-    """Do `work` on every job in turn, then end with the exit code.
+    """Work on every job in turn, then exit with the right code.
 
-    It is that of the failure for one job; for several it is 1 if any failed. Of several jobs
-    every message on stderr shows the number of the job.
+    A single job that fails sets its own exit code; with several jobs the code is 1 if any of them
+    failed. With several jobs every message on stderr shows the number of the job.
 
     Parameters
     ----------
@@ -56,11 +56,11 @@ def run_jobs(
     work : Callable
         Works on a job and reports its own results through `console`.
     console : Console
-        Where failures and progress are reported.
+        Where to report failures and progress.
     fail_fast : bool
         Whether to stop at the first failure.
     cost : Callable
-        Predicted cost of a job in any unit, for the time left.
+        Predicts the cost of a job in any unit, to estimate the time left.
     """
     failures: list[tuple[str, CmrreconError]] = []
     several = len(jobs) > 1
@@ -95,14 +95,14 @@ def _attempt(
     batch: Batch | None,
     index: int,
 ) -> CmrreconError | None:
-    """Work on one job; reports and returns its failure."""
+    """Work on one job; report and return its failure, if any."""
     counts = console.counts.copy()
     failure: CmrreconError | None = None
     if batch is not None:
         batch.begin(index)
 
     try:
-        with faults_reported(console):
+        with convert_errors(console):
             work(job)
     except CmrreconError as error:
         failure = error
@@ -116,12 +116,12 @@ def _attempt(
 
 
 def without_work(results: Iterable[str]) -> bool:
-    """Whether results, by their status or reason, took no time to speak of."""
+    """Return whether results were skipped, judged by their status or reason."""
     return bool({"skipped", "undersampled"} & set(results))
 
 
 def failure_record(name: str, error: CmrreconError) -> dict[str, Any]:
-    """The record that `--json` prints for an input that failed."""
+    """Return the record that `--json` prints for a failed input."""
     reason = {
         "code": error.code,
         "kind": error.kind,
@@ -133,10 +133,10 @@ def failure_record(name: str, error: CmrreconError) -> dict[str, Any]:
 
 
 @contextmanager
-def faults_reported(console: Console) -> Iterator[None]:
-    """A `with` block in which every error becomes a `CmrreconError`.
+def convert_errors(console: Console) -> Iterator[None]:
+    """Turn every error within a `with` block into a `CmrreconError`.
 
-    A fault of this program prints its traceback first, without local variables.
+    For an internal error the traceback is printed first, without local variables.
     """
     try:
         yield
@@ -146,19 +146,19 @@ def faults_reported(console: Console) -> Iterator[None]:
         if is_memory_shortage(error):
             raise MemoryShortage(
                 "memory-shortage",
-                "The memory is used up",
-                "More memory is needed for this file",
-                "Use a larger machine, fewer workers, or --device cpu",
+                "The computation ran out of memory",
+                "This file needs more memory than is available",
+                "Use a machine with more memory, fewer workers, or --device cpu",
             ) from error
 
         if isinstance(error, OSError) and error.filename is not None:
-            # A path that nothing more specific has refused is no fault of the program.
+            # An unusable path is a problem of the input, not an internal error.
             raise input_error(error.filename, error) from error
 
         console.traceback(traceback.format_exc())
         raise CmrreconError(
             "fault",
-            f"A fault of this program: {type(error).__name__}",
-            "This must not happen",
+            f"An internal error occurred: {type(error).__name__}",
+            "This is a bug in cmrrecon",
             "Report it with the lines above",
         ) from error

@@ -1,7 +1,7 @@
-"""Inputs shared out among shards: balanced by predicted cost, each to exactly one shard.
+"""Divide inputs among shards by predicted cost, so that each input goes to exactly one shard.
 
-Every shard computes the whole assignment for itself, from the headers of the files alone, so that
-all agree without any communication.
+Every shard computes the whole assignment from the file headers alone, so all shards agree without
+communicating.
 """
 
 import heapq
@@ -14,14 +14,14 @@ from cmrrecon.cli.arrays import Shard
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the equal parts that the slices of a scan are split into.
+    """One or more of the equal parts into which the slices of a scan are split.
 
     Attributes
     ----------
     numbers : tuple of int
-        Which parts, from 0.
+        Numbers of the parts, counted from 0.
     of : int
-        How many parts there are.
+        Total number of parts.
     """
 
     numbers: tuple[int, ...]
@@ -31,15 +31,15 @@ class Part:
         return f"part {', '.join(str(number + 1) for number in self.numbers)} of {self.of}"
 
     def among(self, slices: Sequence[int]) -> tuple[int, ...]:
-        """The slices of these parts: consecutive runs whose lengths differ by at most one."""
+        """Return the slices of these parts; the lengths of two parts differ by at most one."""
         bounds = [len(slices) * number // self.of for number in range(self.of + 1)]
         return tuple(index for n in self.numbers for index in slices[bounds[n] : bounds[n + 1]])
 
 
 def predicted_cost(path: Path) -> int:
-    """The predicted cost of a file: the number of samples that its header declares.
+    """Return the predicted cost of a file: the number of samples that its header declares.
 
-    Raw data and damaged files, whose header says nothing quickly, count by their size on disk.
+    For raw data and damaged files, whose headers do not declare it, the size on disk is used.
     """
     from cmrrecon.formats.kinds import contents, raw_format
     from cmrrecon.tools.errors import InputError
@@ -49,9 +49,9 @@ def predicted_cost(path: Path) -> int:
             arrays, _ = contents(path, "kspace")
             return max((_length(array.shape) for array in arrays.values()), default=1)
     except InputError:
-        # The shard that gets the file reports what is wrong with it.
+        # The shard that gets the file reports the problem.
         pass
-    # Of complex64.
+    # A complex64 sample has 8 bytes.
     return max(1, path.stat().st_size // 8) if path.is_file() else 1
 
 
@@ -62,8 +62,8 @@ def _length(shape: Sequence[int]) -> int:
     return length
 
 
-def assigned(costs: Sequence[int], shards: int) -> list[int]:
-    """The shard (from 0) of every item: the most costly first, each to the least loaded shard.
+def assign(costs: Sequence[int], shards: int) -> list[int]:
+    """Assign items to shards (from 0): the most costly first, each to the least loaded shard.
 
     References
     ----------
@@ -78,25 +78,25 @@ def assigned(costs: Sequence[int], shards: int) -> list[int]:
     return chosen
 
 
-def shared(
+def share_of(
     costs: Sequence[int], shard: Shard, slices: Callable[[int], int] | None = None
 ) -> dict[int, Part | None]:
-    """The items of a shard, in order.
+    """Return the items of a shard in order.
 
     Parameters
     ----------
     costs : Sequence of int
         Predicted cost of each item.
     shard : Shard
-        Which part of all.
+        The shard.
     slices : Callable or None
-        Gives the number of slices of an item that may be split. An item is split into as many
-        parts as it is even shares of all costs worth; None: items stay whole.
+        Returns the number of slices of an item that may be split. An item whose cost is k times
+        the mean cost of a shard is split into k parts. None keeps all items whole.
 
     Returns
     -------
     dict
-        Number of each item of this shard -> its parts, or None for the whole item.
+        Index of each item of this shard -> its parts, or None for the whole item.
     """
     total = sum(costs)
     units: list[tuple[int, int, int]] = []
@@ -105,7 +105,7 @@ def shared(
         parts = 1 if slices is None or worth < 2 else max(1, min(worth, slices(item)))
         units += [(item, number, parts) for number in range(parts)]
 
-    owners = assigned([costs[item] // parts for item, _, parts in units], shard.total)
+    owners = assign([costs[item] // parts for item, _, parts in units], shard.total)
     mine: dict[int, Part | None] = {}
     for (item, number, parts), owner in zip(units, owners, strict=True):
         if owner == shard.index - 1:

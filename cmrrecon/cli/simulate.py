@@ -1,4 +1,4 @@
-"""`cmrrecon simulate`: scans with a known truth, when there is no scanner."""
+"""`cmrrecon simulate`: simulate scans with a known truth."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -38,25 +38,26 @@ def simulate(
         int | None,
         options.option(
             "--frames",
-            help="Number of frames or mapping weights.",
-            show_default="usual for the kind",
+            help="Number of frames, or of weightings of a mapping series.",
+            show_default="the usual number for the kind",
         ),
     ] = None,
-    # Elsewhere --slices selects slices. The older name stays, but no longer names the variable.
+    # Other commands select slices with --slices. Here it is only an alias, without an environment
+    # variable of that name.
     slices: Annotated[
         int,
         options.option("--slice-count", "--slices", help="Number of short-axis slices.", min=1),
     ] = 3,
     coils: Annotated[int, options.option("--coils", help="Number of receive coils.", min=1)] = 10,
     size: Annotated[
-        str, options.option("--size", help="Matrix as YxX: phase encodes x readout samples.")
+        str, options.option("--size", help="Matrix as YxX: phase-encoding lines x readout samples.")
     ] = "204x448",
     spokes: Annotated[
         int | None,
         options.option(
             "--spokes",
-            help="Golden-angle radial sampling with this number of spokes a frame; --size YxX then "
-            "means images of YxY pixels and X samples a spoke.",
+            help="Golden-angle radial sampling with this number of spokes per frame; --size YxX "
+            "then means images of YxY pixels and X samples per spoke.",
             min=1,
             show_default="Cartesian",
         ),
@@ -65,30 +66,36 @@ def simulate(
         float,
         options.option(
             "--snr",
-            help="Signal-to-noise ratio in dB: RMS of the object over the noise of an image pixel.",
+            help="Signal-to-noise ratio in dB: RMS of the object relative to the noise of a pixel.",
         ),
     ] = 30.0,
     lesions: Annotated[
         bool,
         options.option(
             "--lesions",
-            help="Lesions in the wall of the heart in every second slice, listed in labels.csv.",
+            help="Add lesions to the heart wall in every second slice and list them in labels.csv.",
         ),
     ] = False,
     random: Annotated[
         bool,
         options.option(
             "--random",
-            help="Random scenes instead of the heart, a different one in each slice, with random "
-            "coils.",
+            help="Simulate random scenes instead of a heart, a different one in each slice, with "
+            "random coils.",
         ),
     ] = False,
     seed: Annotated[
-        int, options.option("--seed", help="Seed of anatomy, coils and noise; 0 is subject P001.")
+        int,
+        options.option(
+            "--seed", help="Seed for anatomy, coils and noise; seed 0 gives subject P001."
+        ),
     ] = 0,
     output: options.Output = None,
     out_dir: Annotated[
-        Path, options.option("--out-dir", help="Folder for the official layout.")
+        Path,
+        options.option(
+            "--out-dir", help="Folder in which the official folder structure is created."
+        ),
     ] = Path("simulated"),
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -97,13 +104,13 @@ def simulate(
 ) -> None:
     """Simulate scans with a known truth: a beating heart phantom, or random scenes.
 
-    The k-space is fully sampled or radial. The official 2025 layout goes below --out-dir:
-    <base>.mat, <base>_truth.npz (the noise-free image and the coil maps) and, for mapping,
-    <base>.csv with the times in ms. With -o FILE (or -o -) only the k-space is written. Radial
-    k-space has no official layout: it goes to <base>.h5 in a folder Radial instead of FullSample,
-    or to -o FILE.h5 or .npz. With --lesions, labels.csv in --out-dir gets the rows of this scan,
-    for preprocess --labels; those of other scans stay. --random cannot be combined with --kind,
-    --spokes or --lesions.
+    The k-space is fully sampled or radial. Files are written to --out-dir in the official 2025
+    folder structure: <base>.mat, <base>_truth.npz (the noise-free image and the coil maps) and,
+    for mapping, <base>.csv with the times in ms. With -o FILE (or -o -) only the k-space is
+    written. Radial k-space has no official place: it is written to <base>.h5 in a folder Radial
+    instead of FullSample, or to -o FILE.h5 or .npz. With --lesions, the rows of this scan are
+    added to labels.csv in --out-dir, for preprocess --labels; rows of other scans are kept.
+    --random cannot be combined with --kind, --spokes or --lesions.
     """
     console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(console):
@@ -126,28 +133,30 @@ def simulate(
             random=random,
         )
 
-        alone = output is not None
+        single_file = output is not None
         official = out_dir / _official_path(made, radial=spokes is not None)
         target = official if output is None else Path(output)
-        product = _product(made, target, _config(made, snr, lesions), seed, console, alone=alone)
+        product = _product(
+            made, target, _config(made, snr, lesions), seed, console, single_file=single_file
+        )
         outputs.deliver(product, _record(made, seed), console, overwrite=overwrite, dry_run=dry_run)
-        if not alone and not dry_run:
+        if not single_file and not dry_run:
             _list_lesions(out_dir, target, made.lesions)
 
 
 def _check_lesions(lesions: bool, output: str | None) -> None:
-    """Refuse lesions without a folder for their table."""
+    """Refuse --lesions without a folder for the table of labels."""
     if lesions and output is not None:
         raise UsageError(
             "options-conflict",
             "Both -o and --lesions were given",
             "Lesions are listed in labels.csv in --out-dir",
-            "Leave one out",
+            "Leave one of them out",
         )
 
 
 def _config(made: "Simulated", snr: float, lesions: bool) -> dict[str, Any]:
-    """The settings, for the provenance."""
+    """Return the settings for the provenance."""
     config = {
         "kind": made.kind,
         "shape": list(made.scan.shape),
@@ -158,7 +167,7 @@ def _config(made: "Simulated", snr: float, lesions: bool) -> dict[str, Any]:
 
 
 def _official_path(made: "Simulated", *, radial: bool) -> Path:
-    """The path of such a scan in the layout of the 2025 challenge."""
+    """Return the path of a scan in the folder structure of the 2025 challenge."""
     facts = made.scan.acquisition
     place = (
         facts.modality,
@@ -172,7 +181,7 @@ def _official_path(made: "Simulated", *, radial: bool) -> Path:
 
 
 def _record(made: "Simulated", seed: int) -> dict[str, Any]:
-    """The properties of a scan that --json prints."""
+    """Return the properties of a scan that --json prints."""
     scan = made.scan
     record = {
         "shape": list(scan.shape),
@@ -192,15 +201,15 @@ def _product(
     seed: int,
     console: Console,
     *,
-    alone: bool,
+    single_file: bool,
 ) -> outputs.Product:
-    """The scan, with its truth and its times beside it unless it is written alone."""
+    """Return the scan as a product, with truth and times beside it unless `single_file`."""
     from cmrrecon import formats
     from cmrrecon.tools import provenance
 
     scan, facts = made.scan, made.scan.acquisition
     truth, times = target.with_name(f"{facts.base}_truth.npz"), target.with_suffix(".csv")
-    beside = [] if alone else [truth] if made.times is None else [truth, times]
+    beside = [] if single_file else [truth] if made.times is None else [truth, times]
 
     def stamp() -> dict[str, Any]:
         return provenance.make(
@@ -230,9 +239,9 @@ def _product(
 def _list_lesions(
     out_dir: Path, target: Path, lesions: tuple[tuple[int, int, int, int] | None, ...] | None
 ) -> None:
-    """Write the rows of a scan into the folder's table of labels.
+    """Write the rows of a scan to the table of labels in the folder.
 
-    A scan that is made again without lesions loses its rows.
+    If a scan is simulated again without lesions, its rows are removed.
     """
     from cmrrecon.formats.labels import LabelRow, replace_labels
 

@@ -1,4 +1,4 @@
-"""Files of a tree that are undersampled already, which `undersample` and `preprocess` leave out."""
+"""Skip undersampled files in a folder, for `undersample` and `preprocess`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,41 +14,41 @@ REASON = "undersampled"
 
 
 def reason_by_name(path: Path) -> str | None:
-    """Why a file counts as undersampled by its official name or folder; None if it does not."""
+    """Return why the official name or folder marks a file as undersampled; None if it does not."""
     from cmrrecon.formats.names import is_sampled_name, is_undersampled_folder
 
     if is_sampled_name(path):
-        return "by its name"
-    return "by its folder" if is_undersampled_folder(path) else None
+        return "according to its name"
+    return "according to its folder" if is_undersampled_folder(path) else None
 
 
 def reason_of(job: Job, scan: "Scan") -> str | None:
-    """Why the scan of a job counts as undersampled by what is known of it; None if it does not.
+    """Return why a scan counts as undersampled; None if it does not.
 
-    K-space is not read. Own files store their pattern.
+    K-space is not read. Files that this program undersampled store their pattern.
     """
     pattern = scan.acquisition.pattern
-    return reason_by_name(job.path) or (None if pattern is None else f"with {pattern}")
+    return reason_by_name(job.path) or (None if pattern is None else f"pattern {pattern}")
 
 
 def cost_of_full(job: Job) -> int:
-    """The predicted cost of a job where undersampled files of a tree cost nothing."""
+    """Return the predicted cost of a job; undersampled files found in a folder cost nothing."""
     return 0 if job.found and reason_by_name(job.path) else cost_of(job)
 
 
 def skip(job: Job, reason: str, console: Console) -> None:
-    """Report a job that is left out."""
-    console.say(f"{job.name}: undersampled already, {reason}: skipped")
+    """Report a job that is skipped."""
+    console.say(f"{job.name}: skipped, already undersampled ({reason})")
     console.result({"status": "skipped", "input": job.name, "reason": REASON}, None)
 
 
-def sum_up(jobs: Sequence[Job], console: Console) -> None:
-    """Say how many jobs were left out."""
-    left_out = console.counts[REASON]
-    if left_out == 0:
+def report_total(jobs: Sequence[Job], console: Console) -> None:
+    """Print the number of jobs that were skipped."""
+    skipped = console.counts[REASON]
+    if skipped == 0:
         return
 
-    if left_out == len(jobs):
-        console.warn(f"nothing was done: all files ({left_out}) are undersampled already")
+    if skipped == len(jobs):
+        console.warn(f"nothing was done because all files ({skipped}) are already undersampled")
     else:
-        console.say(f"skipped because undersampled already: {left_out} of {len(jobs)} files")
+        console.say(f"skipped {skipped} of {len(jobs)} files that are already undersampled")

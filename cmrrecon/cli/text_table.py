@@ -1,4 +1,4 @@
-"""Tables as plain text that keep to a given width."""
+"""Format plain-text tables that fit a given width."""
 
 import os
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from textwrap import fill
 
 GAP = "  "
 ELLIPSIS = "…"
-# Columns of names are never cut shorter than this.
+# Name columns are never narrower than this.
 SHORTEST = 12
-# Letters that a file name behind its folders keeps.
-LEAST_END = 7
-# Shares of the room that are kept of the start of a name; the first that keeps names apart is used.
+# Minimum number of characters kept of a file name after its folders.
+MIN_FILE_NAME = 7
+# Fractions of the width kept for the start of a name. The first that keeps names distinct is used.
 STARTS = (0.5, 0.25, 0.75, 0.0, 1.0)
 
 Rows = Sequence[Sequence[str]]
@@ -21,28 +21,28 @@ Rows = Sequence[Sequence[str]]
 def text_table(
     title: str, columns: Sequence[str], rows: Rows, width: int, *, names: int = 1
 ) -> str:
-    """A table with one line for each row.
+    """Return a table with one line per row.
 
-    Where it would be too wide, intervals in brackets go below their means.
+    If the table would be too wide, intervals in brackets are moved below their means.
 
     Parameters
     ----------
     title : str
-        Line above the table; it is wrapped.
+        Line above the table, wrapped to the width.
     columns : sequence of str
-        Heads of the columns.
+        Headers of the columns.
     rows : sequence of rows
-        One text for each column. A row of empty texts gives a rule across the table.
+        One text per column. A row of empty texts draws a rule across the table.
     width : int
-        Letters in a line. Names are shortened to fit; numbers never are, so a table of many numbers
-        may be wider.
+        Characters per line. Names are shortened to fit. Numbers never are, so a table with many
+        numbers may be wider.
     names : int
-        Number of columns, from the left, that hold names. The rest are numbers.
+        Number of columns with names, counted from the left. The rest are numbers.
 
     Returns
     -------
     str
-        The lines, without a newline at the end.
+        The lines, without a trailing newline.
     """
     cells = [list(row) for row in rows]
     if _excess(columns, cells, width) > 0:
@@ -58,17 +58,17 @@ def text_table(
 
 
 def shortened(names: Sequence[str], width: int) -> list[str]:
-    """Names that keep to a width, and stay different where they were.
+    """Shorten names to a width so that different names stay different.
 
-    Names that fit stay as they are. Otherwise the folders common to all names are dropped first,
-    then common folders further inside, then the middle of what is still too long.
+    Names that fit are not changed. Otherwise leading folders common to all names are removed
+    first, then common inner folders, then the middle of names that are still too long.
 
     Parameters
     ----------
     names : sequence of str
         Paths, or other names.
     width : int
-        Letters that a name may have.
+        Maximum number of characters in a name.
     """
     if max(map(len, names), default=0) <= width:
         return list(names)
@@ -91,7 +91,7 @@ def shortened(names: Sequence[str], width: int) -> list[str]:
 
 
 def _shorten_names(cells: list[list[str]], columns: Sequence[str], width: int, names: int) -> None:
-    """Shorten the columns of names until the table fits, the widest first, changing `cells`."""
+    """Shorten the name columns in `cells`, the widest first, until the table fits."""
     for _ in range(names):
         excess = _excess(columns, cells, width)
         if excess <= 0:
@@ -99,14 +99,15 @@ def _shorten_names(cells: list[list[str]], columns: Sequence[str], width: int, n
         widths = _widths(columns, cells)
         widest = max(range(names), key=lambda i: widths[i])
         room = max(SHORTEST, widths[widest] - excess)
-        # Below the first rule are sums, whose labels are short.
-        own = list(takewhile(any, cells))
-        for row, text in zip(own, shortened([row[widest] for row in own], room), strict=True):
+        # Rows below the first rule are means with short labels.
+        file_rows = list(takewhile(any, cells))
+        short = shortened([row[widest] for row in file_rows], room)
+        for row, text in zip(file_rows, short, strict=True):
             row[widest] = text
 
 
 def _below_common_folder(names: Sequence[str]) -> list[str]:
-    """The names without the folders that all of them begin with."""
+    """Remove the leading folders that all names share."""
     paths = [PurePath(name) for name in names]
     folders = {path.parent for path in paths}
     if any(path.is_absolute() for path in paths) != all(path.is_absolute() for path in paths):
@@ -116,7 +117,7 @@ def _below_common_folder(names: Sequence[str]) -> list[str]:
 
 
 def _without_common_parts(names: Sequence[str]) -> list[str]:
-    """The names with an ellipsis for the inner folders that are the same in all."""
+    """Replace the inner folders that all names share with an ellipsis."""
     parts = [PurePath(name).parts for name in names]
     if len(set(map(len, parts))) > 1:
         return list(names)
@@ -124,7 +125,7 @@ def _without_common_parts(names: Sequence[str]) -> list[str]:
     found = []
     for path in parts:
         kept = [ELLIPSIS if alike else part for part, alike in zip(path, same, strict=True)][:-1]
-        # Neighbouring ellipses are one.
+        # Merge neighbouring ellipses.
         kept = [
             part for i, part in enumerate(kept) if part != ELLIPSIS or kept[i - 1 : i] != [part]
         ]
@@ -133,10 +134,10 @@ def _without_common_parts(names: Sequence[str]) -> list[str]:
 
 
 def _with_short_ends(names: Sequence[str], width: int) -> list[str]:
-    """The paths with file names shortened as far as the longest folder requires."""
+    """Shorten the file names so that the longest folder fits."""
     folders = [str(PurePath(name).parent) for name in names]
     room = width - max(map(len, folders)) - 1
-    if room < LEAST_END:
+    if room < MIN_FILE_NAME:
         return list(names)
     return [
         f"{folder}/{_without_middle(PurePath(name).name, room, 0.5)}"
@@ -145,7 +146,7 @@ def _with_short_ends(names: Sequence[str], width: int) -> list[str]:
 
 
 def _without_middle(name: str, width: int, start: float) -> str:
-    """The name cut in the middle; `start` is the share of the room for its first letters."""
+    """Cut out the middle of a name; `start` is the fraction of the width kept for its start."""
     if len(name) <= width:
         return name
     head = round((width - len(ELLIPSIS)) * start)
@@ -154,7 +155,7 @@ def _without_middle(name: str, width: int, start: float) -> str:
 
 
 def _widths(columns: Sequence[str], cells: Rows) -> list[int]:
-    """Letters in the longest line of each column."""
+    """Return the length of the longest line in each column."""
     return [
         max(len(line) for text in column for line in text.split("\n"))
         for column in zip(columns, *cells, strict=True)
@@ -162,13 +163,13 @@ def _widths(columns: Sequence[str], cells: Rows) -> list[int]:
 
 
 def _excess(columns: Sequence[str], cells: Rows, width: int) -> int:
-    """By how many letters a table is too wide."""
+    """Return the number of characters by which a table is too wide."""
     widths = _widths(columns, cells)
     return sum(widths) + len(GAP) * (len(widths) - 1) - width
 
 
 def _lines(row: Sequence[str], widths: Sequence[int], names: int) -> list[str]:
-    """The lines of a row: names to the left of their columns, numbers to the right."""
+    """Return the lines of a row: names aligned left, numbers aligned right."""
     found = []
     for line in zip_longest(*(text.split("\n") for text in row), fillvalue=""):
         texts = [

@@ -1,4 +1,4 @@
-"""`cmrrecon train`: train a network by a recipe, on a store of `preprocess`."""
+"""`cmrrecon train`: train a network with a recipe on a store made by `preprocess`."""
 
 import signal
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.train_messages import (
     Pace,
+    print_plan,
     print_recipe,
-    report,
+    print_start,
     report_rehearsal,
-    show_plan,
-    show_start,
+    report_run,
 )
 from cmrrecon.cli.train_scans import Scans, check_data, find_scans
 from cmrrecon.tools.errors import UsageError
@@ -38,8 +38,8 @@ EXAMPLE = examples(
 )
 
 
-def _list_recipes(asked: bool) -> None:
-    if asked:
+def _print_recipes(requested: bool) -> None:
+    if requested:
         for recipe in recipe_facts():
             print(f"{recipe.name}\t{recipe.paper}")
         raise typer.Exit
@@ -60,7 +60,7 @@ def train(
         Path | None,
         options.option(
             "--data",
-            help="A store that `preprocess` made, or a folder of fully sampled files.",
+            help="Store made by `preprocess`, or a folder of fully sampled files.",
             show_default=False,
         ),
     ] = None,
@@ -69,21 +69,23 @@ def train(
         options.option(
             "--out-dir",
             "--out",
-            help="Folder of the run; a run in it goes on.",
+            help="Folder of the run; a run in this folder is resumed.",
             show_default=False,
         ),
     ] = None,
     set_: Annotated[
         list[str] | None,
         options.option(
-            "--set", help="Change the recipe, e.g. --set losses.sda.weight=0.", show_default=False
+            "--set",
+            help="Change a setting of the recipe, e.g. --set losses.sda.weight=0.",
+            show_default=False,
         ),
     ] = None,
     hold_out: Annotated[
         list[str] | None,
         options.option(
             "--hold-out",
-            help="Keep these scans out of training and validation, and score them separately, "
+            help="Exclude these scans from training and validation and score them separately, "
             "e.g. vendor=Siemens.",
             show_default=False,
         ),
@@ -91,41 +93,41 @@ def train(
     only: Annotated[
         list[str] | None,
         options.option(
-            "--only", help="Use these scans only, e.g. base=cine_sax.", show_default=False
+            "--only", help="Use only these scans, e.g. base=cine_sax.", show_default=False
         ),
     ] = None,
     list_recipes: Annotated[
         bool,
         typer.Option(
             "--list-recipes",
-            callback=_list_recipes,
+            callback=_print_recipes,
             is_eager=True,
             help="List the recipes and exit.",
         ),
     ] = False,
     print_config: Annotated[
-        bool, options.option("--print-config", help="Print the whole recipe as JSON and exit.")
+        bool, options.option("--print-config", help="Print the complete recipe as JSON and exit.")
     ] = False,
     checkpointing: Annotated[
         bool | None,
         options.option(
             "--checkpointing/--no-checkpointing",
-            help="Save memory, for about a third more time.",
-            show_default="if memory is short",
+            help="Save memory at the cost of about a third more time.",
+            show_default="on if memory is short",
         ),
     ] = None,
     workers: Annotated[
         int | None,
         options.option(
             "--workers",
-            help="Threads that prepare the next windows.",
+            help="Number of threads that prepare the next windows.",
             min=1,
-            show_default="by the processors",
+            show_default="from the number of processors",
         ),
     ] = None,
     tensorboard: Annotated[
         bool,
-        options.option("--tensorboard", help="Write events for TensorBoard into the run's folder."),
+        options.option("--tensorboard", help="Write TensorBoard events to the folder of the run."),
     ] = False,
     max_steps: Annotated[
         int | None,
@@ -141,18 +143,18 @@ def train(
         bool,
         options.option(
             "--dry-run",
-            help="Print the plan, with the time of one or two real steps, and write nothing.",
+            help="Time one or two real steps and print the plan without writing anything.",
         ),
     ] = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Train a network by a recipe, or continue a run.
+    """Train a network with a recipe, or continue a run.
 
-    Started again with the same folder, the run goes on exactly where it stopped. The folder gets
-    last.pt (to go on), best.safetensors (for `reconstruct --checkpoint`), log.jsonl, pictures and
-    run.json. The size of a batch, and whether to save memory, is planned from the scans and the
-    device. On Ctrl-C, SIGTERM and SIGUSR1 the state is saved and the run ends.
+    When started again with the same folder, the run resumes exactly where it stopped. The folder
+    receives last.pt (to resume), best.safetensors (for `reconstruct --checkpoint`), log.jsonl,
+    pictures/ and run.json. The batch size, and whether to save memory, are planned from the scans
+    and the device. On Ctrl-C, SIGTERM or SIGUSR1 the state is saved and the run ends.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console), ExitStack() as processes:
@@ -162,16 +164,16 @@ def train(
         from cmrrecon.training.distributed import group_of_processes
         from cmrrecon.training.identity import agreed_plan, only_run
 
-        recipe = _named(recipe)
+        recipe = _require_name(recipe)
         chosen = check(recipes.load(recipe, set_ or []))
         if print_config:
             print_recipe(chosen)
             return
-        out = _checked_options(recipe, chosen, data, out_dir, named=bool(hold_out or only))
+        out = _check_options(recipe, chosen, data, out_dir, selects=bool(hold_out or only))
         check_data(data)
 
         group, own_device = processes.enter_context(group_of_processes(device))
-        where = choose_device(own_device)
+        chosen_device = choose_device(own_device)
         if group.rank > 0:
             console = Console(quiet=True, as_json=False, stdout_is_data=True)
         elif not dry_run:
@@ -181,18 +183,22 @@ def train(
             data, out, chosen, hold_out or [], only or [], console, group, dry_run=dry_run
         )
         plan = agreed_plan(
-            out, chosen, *scans, where, group,
+            out, chosen, *scans, chosen_device, group,
             checkpointing=checkpointing, workers=workers, write=not dry_run,
         )  # fmt: skip
-        show_start(recipe, chosen, scans, where, console)
-        show_plan(plan, chosen, group, console)
+        print_start(recipe, chosen, scans, chosen_device, console)
+        print_plan(plan, chosen, group, console)
 
         if dry_run:
-            _rehearse(recipe, chosen, data, scans, out, where, plan, group, console, max_steps)
+            _rehearse(
+                recipe, chosen, data, scans, out, chosen_device, plan, group, console, max_steps
+            )
             return
-        run = _run(chosen, data, scans, out, where, plan, group, console, max_steps, tensorboard)
+        run = _run(
+            chosen, data, scans, out, chosen_device, plan, group, console, max_steps, tensorboard
+        )
         if group.rank == 0:
-            report(recipe, run, out, max_steps, console)
+            report_run(recipe, run, out, max_steps, console)
 
 
 def _rehearse(
@@ -207,7 +213,7 @@ def _rehearse(
     console: Console,
     max_steps: int | None,
 ) -> None:
-    """Time one or two steps, and report how long the run would take."""
+    """Time one or two steps and report how long the run would take."""
     from cmrrecon.training.rehearsal import rehearse
 
     found = rehearse(recipe, data, scans.training, out, device, plan, group, most_steps=max_steps)
@@ -227,7 +233,7 @@ def _run(
     max_steps: int | None,
     tensorboard: bool,
 ) -> "Run":
-    """Train to the end or until asked to stop, with a progress bar, and report the pace."""
+    """Train until the end or a stop request, with a progress bar, and report the pace."""
     from cmrrecon.training.loop import Hooks, train
 
     with _stop_requests() as stopped, console.progress(str(out), 0, "batch") as bar:
@@ -242,32 +248,32 @@ def _run(
     return run
 
 
-def _named(recipe: str | None) -> str:
-    """The name of the recipe; UsageError if there is none."""
+def _require_name(recipe: str | None) -> str:
+    """Return the name of the recipe; raise a UsageError without one."""
     from cmrrecon.training import recipe as recipes
 
     if recipe is None:
         raise UsageError(
             "option-missing",
-            "No recipe was named",
+            "No recipe was given",
             f"The recipes are: {', '.join(recipes.names())}",
-            "Give one with --recipe",
+            "Choose one with --recipe",
         )
     return recipe
 
 
-def _checked_options(
-    name: str, recipe: "Recipe", data: Path | None, out: Path | None, *, named: bool
+def _check_options(
+    name: str, recipe: "Recipe", data: Path | None, out: Path | None, *, selects: bool
 ) -> Path:
-    """The folder of the run; UsageError where options do not fit together.
+    """Return the folder of the run; raise a UsageError if options conflict.
 
-    `named` is whether --hold-out or --only names scans.
+    `selects` states whether --hold-out or --only was used.
     """
-    if recipe.data.scenes and named:
+    if recipe.data.scenes and selects:
         raise UsageError(
             "options-conflict",
-            "--hold-out or --only was given with random scans",
-            "They name scans of a store",
+            "--hold-out or --only was given, but the recipe trains on random scans",
+            "These options select scans of a store",
             "Leave them out",
         )
 
@@ -276,7 +282,7 @@ def _checked_options(
             "options-conflict",
             f"--data was given, but {name} trains on random scans "
             f"(data.scenes = {recipe.data.scenes})",
-            "A network trains on one or the other",
+            "Training uses either random scans or files",
             "Leave --data out, or add --set data.scenes=0",
         )
 

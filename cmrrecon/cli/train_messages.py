@@ -1,4 +1,4 @@
-"""What `cmrrecon train` prints: its plan, its pace, and how far the run came."""
+"""Messages of `cmrrecon train`: its plan, its pace and the state of the run."""
 
 import json as json_text
 import math
@@ -26,35 +26,36 @@ def print_recipe(recipe: "Recipe") -> None:
     print(json_text.dumps(provenance.plain(recipe.as_dict()), indent=1))
 
 
-def show_start(
+def print_start(
     name: str, recipe: "Recipe", scans: "Scans", device: "torch.device", console: Console
 ) -> None:
-    """Say which network is trained, where, and on how many scans."""
-    shares = (
-        f"{recipe.data.scenes} random scans an epoch"
+    """Print the network, the device and the number of scans."""
+    counts = (
+        f"{recipe.data.scenes} random scans per epoch"
         if recipe.data.scenes
-        else f"{len(scans.training)} scans to train on, {len(scans.validation)} to validate with, "
+        else f"{len(scans.training)} scans for training, {len(scans.validation)} for validation, "
         f"{len(scans.unseen)} held out"
     )
-    console.say(f"{name}: {recipe.network['name']} on {device}; {shares}")
+    console.say(f"{name}: {recipe.network['name']} on {device}; {counts}")
     if not recipe.data.scenes and not scans.validation:
         console.warn(
-            "no scan to validate with: best.safetensors will hold the weights of the last epoch"
+            "there is no scan for validation, so best.safetensors will contain the weights of the "
+            "last epoch"
         )
 
 
-def show_plan(plan: "Plan", recipe: "Recipe", group: "Group", console: Console) -> None:
-    """Say how the recipe is trained on this device, and how many windows make a step."""
+def print_plan(plan: "Plan", recipe: "Recipe", group: "Group", console: Console) -> None:
+    """Print how the recipe is trained on this device, and the number of windows per step."""
     if not plan.batches:
         console.say(
             f"plan: one series at a time, {plan.precision}, {plan.workers} reading threads; "
-            "memory is not estimated"
+            "memory use is not estimated"
         )
         return
 
     sizes = sorted({*plan.batches.values()})
     kinds = "kinds" if len(plan.batches) > 1 else "kind"
-    saving = "activations computed again" if plan.checkpointing else "activations kept"
+    saving = "activations recomputed" if plan.checkpointing else "activations stored"
     console.say(
         f"plan: batches of {_range(sizes, 1)} for {len(plan.batches)} {kinds} of scans "
         f"(coils x y x x), {plan.precision}, {saving}, {plan.workers} reading threads; "
@@ -62,22 +63,22 @@ def show_plan(plan: "Plan", recipe: "Recipe", group: "Group", console: Console) 
     )
     if len(sizes) > 1:
         console.table(
-            "windows in a batch",
+            "windows per batch",
             ["coils x y x x", "windows"],
             [[name, str(size)] for name, size in plan.batches.items()],
         )
 
     accumulated = recipe.optimiser.accumulate
     console.say(
-        f"{_range(sizes, accumulated * group.size)} windows make a step "
-        f"(batches accumulated: {accumulated}, processes: {group.size})"
+        f"{_range(sizes, accumulated * group.size)} windows per step "
+        f"(accumulated batches: {accumulated}, processes: {group.size})"
     )
 
 
 def _range(sizes: list[int], factor: int) -> str:
-    """The smallest and the largest of sorted sizes, multiplied, such as `2 to 8`."""
-    least, most = sizes[0] * factor, sizes[-1] * factor
-    return f"{least}" if least == most else f"{least} to {most}"
+    """Format the range of sorted sizes times a factor, such as `2 to 8`."""
+    low, high = sizes[0] * factor, sizes[-1] * factor
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def report_rehearsal(
@@ -90,19 +91,19 @@ def report_rehearsal(
     out: Path,
     console: Console,
 ) -> None:
-    """Say how long the run would be, and print the plan on standard output with --json."""
+    """Print how long the run would take, and its plan as JSON with --json."""
     epochs = recipe.schedule.epochs
     console.say(
-        f"{found.windows} windows, {found.batches} batches and {found.steps} steps an epoch; "
-        f"{epochs} epochs; {found.done} batches are done and {found.left} are left"
+        f"{found.windows} windows, {found.batches} batches and {found.steps} steps per epoch; "
+        f"{epochs} epochs; {found.done} batches done, {found.left} left"
     )
     seconds: float | None = None
     if math.isfinite(found.seconds):
         seconds = found.seconds * found.left
         which = "second" if found.measured > 1 else "first"
         console.say(
-            f"{found.seconds:.3g} s a batch (measured on a real one, the {which}): "
-            f"about {_duration(seconds)} in all, without validation; "
+            f"{found.seconds:.3g} s per batch (measured on the {which} real batch): "
+            f"about {_duration(seconds)} in total, without validation; "
             f"peak memory {found.memory_mb} MB so far"
         )
     console.say("nothing was written")
@@ -135,7 +136,7 @@ def report_rehearsal(
 
 
 def _duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
+    """Format seconds in a suitable unit."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
@@ -143,14 +144,14 @@ def _duration(seconds: float) -> str:
 
 
 class Pace:
-    """The pace of a run, from what `train` logs of every batch; advances the progress bar."""
+    """Measures the pace of a run from the records of its batches, and advances the progress bar."""
 
     def __init__(self, bar: Progress, processes: int) -> None:
         self.bar, self.processes = bar, processes
         self.seconds = self.waited = self.windows = 0.0
 
     def on_step(self, record: Mapping[str, Any]) -> None:
-        """Count a batch; records of validations have no seconds and are ignored."""
+        """Count a batch; validation records have no duration and are ignored."""
         if "seconds" in record:
             self.seconds += record["seconds"]
             self.waited += record["seconds"] * record["waiting"]
@@ -158,17 +159,17 @@ class Pace:
             self.bar.advance(f"epoch {record['epoch'] + 1}, loss {record['loss']:.4f}")
 
     def report(self, console: Console) -> None:
-        """Say how fast the run was, if there was a batch."""
+        """Print the pace of the run, if there was a batch."""
         if self.windows:
             waited = self.waited / self.seconds
             console.say(
-                f"{self.windows / self.seconds:.2f} windows a second, {waited:.0%} of the time "
+                f"{self.windows / self.seconds:.2f} windows per second, {waited:.0%} of the time "
                 "spent waiting for data"
             )
 
 
-def report(recipe: str, run: "Run", out: Path, max_steps: int | None, console: Console) -> None:
-    """Say how far the run came, and where its weights are."""
+def report_run(recipe: str, run: "Run", out: Path, max_steps: int | None, console: Console) -> None:
+    """Print whether the run is finished, and where its weights are."""
     from cmrrecon.training.loop import BEST, LAST
 
     finished = run.is_over(max_steps)
@@ -183,9 +184,9 @@ def report(recipe: str, run: "Run", out: Path, max_steps: int | None, console: C
     }
     if run.epoch == 0:
         console.warn(
-            f"the run ended after step {run.step}, before the end of its first epoch: "
-            f"{BEST} holds weights that no validation has judged"
+            f"the run ended after step {run.step}, before the end of its first epoch, so the "
+            f"weights in {BEST} have not been validated"
         )
     if not finished:
-        console.say(f"stopped after step {run.step}: the same command goes on from there")
+        console.say(f"stopped after step {run.step}; run the same command again to resume")
     console.result(record, str(record["weights"] or record["last"]))

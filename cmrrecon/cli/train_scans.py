@@ -1,4 +1,4 @@
-"""The scans that `cmrrecon train` uses: to train on, to validate with, and held out."""
+"""Find the scans for `cmrrecon train`: for training, for validation, and held out."""
 
 import tempfile
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from cmrrecon.training.entries import Entry
     from cmrrecon.training.recipe import Recipe
 
-# The file in the folder of a run with what is known of the scans of a folder.
+# File in the folder of a run that stores the properties of the scans in a data folder.
 INDEX = "index.json"
 
 
 class Scans(NamedTuple):
-    """Entries of the scans to train on, to validate with, and held out."""
+    """Entries of the scans for training, for validation, and held out."""
 
     training: "Sequence[Entry]" = ()
     validation: "Sequence[Entry]" = ()
@@ -27,7 +27,7 @@ class Scans(NamedTuple):
 
 
 def check_data(data: Path | None) -> None:
-    """Refuse data that are no folder, before the folder of the run is made.
+    """Refuse data that are not a folder, before the folder of the run is created.
 
     Raises
     ------
@@ -41,7 +41,8 @@ def check_data(data: Path | None) -> None:
         raise InputError(
             "file-missing",
             f"--data {data} does not exist",
-            "Training needs a store of `cmrrecon preprocess`, or a folder of fully sampled files",
+            "Training needs a store made by `cmrrecon preprocess`, or a folder of fully sampled "
+            "files",
             "Check the path",
         )
 
@@ -49,8 +50,9 @@ def check_data(data: Path | None) -> None:
         raise InputError(
             "folder-needed",
             f"--data {data} is a file",
-            "Training needs a store of `cmrrecon preprocess`, or a folder of fully sampled files",
-            "Give the folder that holds the file",
+            "Training needs a store made by `cmrrecon preprocess`, or a folder of fully sampled "
+            "files",
+            "Use the folder that contains the file",
         )
 
 
@@ -65,25 +67,25 @@ def find_scans(
     *,
     dry_run: bool,
 ) -> Scans:
-    """Divide the scans of a store or folder; there are none for a recipe that uses random scans.
+    """Divide the scans of a store or folder; return none for a recipe that uses random scans.
 
     Parameters
     ----------
     data : Path
         The store, or a folder of fully sampled files; None for random scans.
     out : Path
-        The folder of the run, which keeps what was found out about a folder of files.
+        Folder of the run, where the index of a folder of files is kept.
     hold_out, only : sequence of str
-        What names scans, such as `vendor=Siemens`.
+        Properties that select scans, such as `vendor=Siemens`.
     dry_run : bool
-        Whether nothing may be written.
+        Whether to write nothing.
 
     Raises
     ------
     InputError
         If no scan in the folder can be used.
     UsageError
-        If no scan fits (`scan-missing`).
+        If no scan matches (`scan-missing`).
     """
     if data is None:
         return Scans()
@@ -91,11 +93,11 @@ def find_scans(
     with tempfile.TemporaryDirectory(prefix="cmrrecon-") as scratch:
         cache = (Path(scratch) if dry_run and not (out / INDEX).exists() else out) / INDEX
         entries = _entries(data, cache, console, group)
-    return _divided(entries, recipe, hold_out, only)
+    return _divide(entries, recipe, hold_out, only)
 
 
 def _entries(data: Path, cache: Path, console: Console, group: "Group") -> "list[dict[str, Any]]":
-    """The entries of a store, or of files, which the first process reads once."""
+    """Return the entries of a store, or of files that the first process reads once."""
     from cmrrecon import formats
     from cmrrecon.training.entries import index_scans, read_entries
     from cmrrecon.training.store import FINGERPRINT
@@ -106,8 +108,8 @@ def _entries(data: Path, cache: Path, console: Console, group: "Group") -> "list
     files = [job.path for job in inputs.find_jobs([str(data)], formats.is_scan)]
     if group.rank == 0:
         console.say(
-            f"{data} is no store of `cmrrecon preprocess`: its {len(files)} files are looked "
-            "through once, and read as they are"
+            f"{data} is not a store made by `cmrrecon preprocess`, so its {len(files)} files are "
+            "indexed once and read directly"
         )
         with console.progress(str(data), len(files), "file") as bar:
             found = index_scans(data, files, cache, bar.advance, console.warn)
@@ -117,10 +119,10 @@ def _entries(data: Path, cache: Path, console: Console, group: "Group") -> "list
     return index_scans(data, files, cache, lambda: None, lambda text: None)
 
 
-def _divided(
+def _divide(
     entries: "Sequence[Entry]", recipe: "Recipe", hold_out: Sequence[str], only: Sequence[str]
 ) -> Scans:
-    """The entries that are wanted, divided by what they are for."""
+    """Select the entries and divide them into training, validation and held-out scans."""
     from cmrrecon.formats.names import fits, values_of
     from cmrrecon.training.entries import split
 
@@ -133,9 +135,9 @@ def _divided(
     if hold_out and not unseen:
         raise UsageError(
             "scan-missing",
-            f"--hold-out {' '.join(hold_out)} fits no scan",
-            f"It names scans to hold out; {values_of(wanted, hold_out)}",
-            "Name one of these",
+            f"--hold-out {' '.join(hold_out)} matches no scan",
+            f"It must select scans to hold out; {values_of(wanted, hold_out)}",
+            "Choose one of these values",
         )
 
     seen = [entry for entry in wanted if entry not in unseen]
@@ -143,8 +145,8 @@ def _divided(
     if not training:
         raise UsageError(
             "scan-missing",
-            "No scan is left to train on",
-            "Training needs at least one",
+            "No scan is left for training",
+            "Training needs at least one scan",
             "Change --only, --hold-out or the store",
         )
     return Scans(training, validation, unseen)

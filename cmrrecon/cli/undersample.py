@@ -1,4 +1,4 @@
-"""`cmrrecon undersample`: keep only the samples of a pattern, as the challenges did."""
+"""`cmrrecon undersample`: keep only the samples of a pattern, as in the challenges."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,7 @@ from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import sampling_text
 from cmrrecon.cli.worker import Work
-from cmrrecon.cli.workers import memory_of, run_side_by_side
+from cmrrecon.cli.workers import memory_of, run_in_parallel
 from cmrrecon.tools.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ DEFAULT_ACCELERATION = 8.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the command line asks of every input: the options of the same names."""
+    """The options that apply to every input."""
 
     pattern: str
     acceleration: float
@@ -64,7 +64,7 @@ def undersample(
         options.option(
             "--acceleration",
             "-R",
-            help="Nominal acceleration R, not counting the ACS; may be fractional.",
+            help="Nominal acceleration R without the ACS lines; may be fractional.",
             show_default=f"{DEFAULT_ACCELERATION:g}",
         ),
     ] = None,
@@ -72,15 +72,16 @@ def undersample(
         int | None,
         options.option(
             "--acs",
-            help="Number of central lines that are always kept (kt-radial: side of a block).",
-            show_default="the year's: 24, 16 or 20",
+            help="Number of central lines that are always kept (kt-radial: side of the central "
+            "block).",
+            show_default="24, 16 or 20, depending on the year",
         ),
     ] = None,
     seed: Annotated[
         int | None,
         options.option(
             "--seed",
-            help="Seed of a random pattern; the official kt-gaussian seeds are 1 to 1000.",
+            help="Seed for random patterns; the official kt-gaussian seeds are 1 to 1000.",
             show_default="from centre, subject and name",
         ),
     ] = None,
@@ -88,8 +89,8 @@ def undersample(
         int | None,
         options.option(
             "--year",
-            help="Challenge whose rules hold: 2023, 2024 or 2025.",
-            show_default="the file's, else 2025",
+            help="Year of the challenge whose rules apply: 2023, 2024 or 2025.",
+            show_default="the year of the file, else 2025",
         ),
     ] = None,
     mask: Annotated[
@@ -110,20 +111,20 @@ def undersample(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Undersample fully sampled k-space; files get the official names.
+    """Undersample fully sampled k-space; outputs get the official names.
 
-    Without -o or --out-dir they go beside the input, e.g.
+    Without -o or --out-dir the outputs are written beside the input, e.g.
     cine_sax_kus_ktGaussian8.mat and cine_sax_mask_ktGaussian8.mat. With -o
-    FILE.h5, .npz or .mrd (ISMRMRD), or -o -, k-space and mask are in one file;
-    .cfl of BART has its mask beside it. Files of a folder that are undersampled
-    already are skipped.
+    FILE.h5, .npz or .mrd (ISMRMRD), or -o -, one file contains k-space and
+    mask; with .cfl (BART) the mask is written beside it. Files in a folder that
+    are already undersampled are skipped.
     """
     console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
     with running.command(console):
         from cmrrecon import formats
 
-        drawn_from = (pattern, acceleration, acs, seed, year)
-        _check_source(mask, any(value is not None for value in drawn_from))
+        pattern_options = (pattern, acceleration, acs, seed, year)
+        _check_source(mask, any(value is not None for value in pattern_options))
 
         plan = Plan(
             pattern=pattern or DEFAULT_PATTERN,
@@ -142,7 +143,7 @@ def undersample(
         jobs = inputs.find_jobs(files, formats.is_scan, shard, cost=skipping.cost_of_full)
         outputs.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
         try:
-            run_side_by_side(
+            run_in_parallel(
                 jobs,
                 partial(_begin, plan),
                 workers,
@@ -152,22 +153,22 @@ def undersample(
                 memory=partial(memory_of, axes=axes, dataset=dataset),
             )
         finally:
-            skipping.sum_up(jobs, console)
+            skipping.report_total(jobs, console)
 
 
-def _check_source(mask: Path | None, drawn: bool) -> None:
-    """Refuse a mask file together with options of a pattern."""
-    if mask is not None and drawn:
+def _check_source(mask: Path | None, has_pattern: bool) -> None:
+    """Refuse a mask file together with pattern options."""
+    if mask is not None and has_pattern:
         raise UsageError(
             "options-conflict",
-            "--mask was given together with options of a pattern",
-            "The samples come from a mask file or from a pattern",
-            "Leave out --mask, or --pattern, -R, --acs, --seed and --year",
+            "--mask was given together with pattern options",
+            "The samples are set either by a mask file or by a pattern",
+            "Leave out either --mask or --pattern, -R, --acs, --seed and --year",
         )
 
 
 def _begin(plan: Plan) -> Work:
-    """The function that undersamples a job."""
+    """Return the function that undersamples a job."""
     return lambda job, console: _undersample_job(job, plan, console)
 
 
@@ -191,7 +192,7 @@ def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
         except InputError as error:
             if not job.found or error.code != "kspace-undersampled":
                 raise
-            skipping.skip(job, "by its samples", console)
+            skipping.skip(job, "according to its samples", console)
             return
 
         for note in inputs.notes_of(full):
@@ -200,8 +201,8 @@ def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
             console.warn(note.replace(str(path), job.name))
         if plan.mask is None and plan.year is None and full.acquisition.year is None:
             console.say(
-                f"{job.name}: the year is not known, so the rules of {year} hold "
-                "(--year changes it)"
+                f"{job.name}: the challenge year is unknown, so the rules of {year} apply "
+                "(--year changes this)"
             )
 
         facts, applied = sampled.acquisition, sampled.mask
@@ -224,30 +225,31 @@ def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
         sources = [path, *([plan.mask] if plan.mask else [])]
         product = _product(job.name, target, sampled, sampling, year, sources, plan, console)
         if target.suffix.lower() in (".mat", ".cfl"):
-            alone = f"{target.stem}_mask{target.suffix}"
-            beside = target.with_name(mask_name(*named) if plan.output is None else alone)
+            name = f"{target.stem}_mask{target.suffix}"
+            beside = target.with_name(mask_name(*named) if plan.output is None else name)
             record["mask"] = str(beside)
             product = _with_mask(product, beside, applied, full.shape[4], plan)
 
-        _warn_of_losses(sampled, target, job.name, console)
+        _warn_about_losses(sampled, target, job.name, console)
         outputs.deliver(product, record, console, overwrite=plan.overwrite, dry_run=plan.dry_run)
 
 
-def _warn_of_losses(scan: "Scan", target: Path, name: str, console: Console) -> None:
-    """Warn of properties of a scan that the format of the output cannot keep."""
+def _warn_about_losses(scan: "Scan", target: Path, name: str, console: Console) -> None:
+    """Warn about properties of a scan that the output format cannot store."""
     from cmrrecon.formats.companions import SUFFIXES, named
 
     keeps = str(target) == inputs.STREAM or target.suffix.lower() in SUFFIXES
     lost = [] if keeps else named(scan)
     if lost:
-        kept = "-o FILE.h5 keeps all"
-        console.warn(f"{name}: {', '.join(lost)} cannot be kept in {target.suffix}; {kept}")
+        console.warn(
+            f"{name}: {target.suffix} cannot store {', '.join(lost)}; use -o FILE.h5 to keep them"
+        )
 
 
 def _with_mask(
     product: outputs.Product, beside: Path, mask: "CartesianMask", x: int, plan: Plan
 ) -> outputs.Product:
-    """The product with a mask file beside it, unless that is the mask that was given."""
+    """Return the product with a mask file beside it, unless that file is the input mask."""
     from cmrrecon import formats
 
     if plan.mask and beside.exists() and beside.samefile(plan.mask):
@@ -269,7 +271,7 @@ def _product(
     plan: Plan,
     console: Console,
 ) -> outputs.Product:
-    """The undersampled scan alone."""
+    """Return the undersampled scan as a product without a mask file."""
     from cmrrecon import formats
     from cmrrecon.tools import provenance
 
@@ -305,7 +307,7 @@ def _product(
 
 
 def _sample(full: "Scan", job: Job, plan: Plan, year: int) -> "Scan":
-    """The scan with the mask file or the pattern put on it."""
+    """Apply the mask file or the pattern to a scan."""
     from cmrrecon import formats, sampling
 
     if plan.mask is not None:
@@ -317,7 +319,7 @@ def _sample(full: "Scan", job: Job, plan: Plan, year: int) -> "Scan":
             acceleration=known.acceleration,
         )
     if job.is_stream:
-        # The name of the temporary file says nothing of the scan.
+        # The name of the temporary file does not describe the scan.
         full = replace(full, path="")
     return sampling.undersample(
         full, plan.pattern, plan.acceleration, acs=plan.acs, seed=plan.seed, year=year

@@ -1,4 +1,4 @@
-"""Mistakes in the words of a command line, as errors with a code and three sentences."""
+"""Report mistakes in the command line as errors with a code and three sentences."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,31 +12,31 @@ from cmrrecon.cli import running
 from cmrrecon.cli.console import Console
 from cmrrecon.tools.errors import UsageError, nearest, suggestion
 
-# The base class of the parser's errors. Typer has it from Click or from a private copy of Click,
-# depending on its version.
+# The base class of the parser's errors. Depending on its version, Typer imports it from Click or
+# from a private copy of Click.
 ParserError: type[Any] = typer.BadParameter.__mro__[1]
-# Where a context keeps the words of the command line.
+# Key under which a context stores the words of the command line.
 WORDS = "cmrrecon.words"
 TRUE = ("1", "true", "t", "yes", "y", "on")
 
 
 class Commands(TyperGroup):
-    """A group of commands that reports unknown names and bad values like every other error."""
+    """A group of commands that reports unknown names and bad values like all other errors."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> Any:
         """Parse the options before the name of a command."""
         words = list(args)
-        with reported(words, str(info_name)):
+        with report_mistakes(words, str(info_name)):
             context = super().make_context(info_name, args, parent, **extra)
         context.meta.setdefault(WORDS, words)
         return context
 
     def invoke(self, ctx: Any) -> Any:
-        """Parse the words from the name of a command on, and run it."""
+        """Parse the name of a command and the words after it, and run the command."""
         name = next(iter((*ctx._protected_args, *ctx.args)), "")
-        with reported(ctx.meta[WORDS], f"{ctx.command_path} {name}".strip()):
+        with report_mistakes(ctx.meta[WORDS], f"{ctx.command_path} {name}".strip()):
             return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -53,14 +53,14 @@ class Commands(TyperGroup):
 
 
 @contextmanager
-def reported(words: Sequence[str], command: str) -> Iterator[None]:
-    """Report a mistake on stderr, with --json on stdout too, and exit with its code."""
+def report_mistakes(words: Sequence[str], command: str) -> Iterator[None]:
+    """Report a mistake on stderr, and with --json also on stdout, then exit with its code."""
     try:
         yield
     except UsageError as error:
         _report(error, words)
     except ParserError as mistake:
-        # Without any words the help is the message.
+        # Without arguments the help text is the message.
         if type(mistake).__name__ == "NoArgsIsHelpError":
             raise
         _report(usage_error(mistake, command), words)
@@ -75,7 +75,7 @@ def _report(error: UsageError, words: Sequence[str]) -> None:
 
 
 def usage_error(mistake: Any, command: str) -> UsageError:
-    """The error for a mistake that the parser found in the words of a command."""
+    """Return the error for a mistake that the parser found in the words of a command."""
     kind, parameter = type(mistake).__name__, getattr(mistake, "param", None)
     see = f"See {command} --help"
 
@@ -87,24 +87,27 @@ def usage_error(mistake: Any, command: str) -> UsageError:
         flags = "/".join(parameter.opts)
         return UsageError(
             "option-value",
-            f"{flags} cannot have this value: {_sentence(mistake.message)}",
-            f"{flags} stands for: {_sentence(parameter.help or parameter.name)}",
+            f"The value of {flags} is invalid: {_sentence(mistake.message)}",
+            f"{flags} means: {_sentence(parameter.help or parameter.name)}",
             see,
         )
 
     if kind == "BadOptionUsage":
         return UsageError(
-            "option-value", mistake.format_message(), "Flags have no value, other options one", see
+            "option-value",
+            mistake.format_message(),
+            "A flag takes no value; every other option needs one",
+            see,
         )
     return UsageError(
         "argument-unexpected",
         mistake.format_message(),
-        mistake.ctx.get_usage() if mistake.ctx else "The command takes fewer words",
-        "Leave them out, and quote names that contain spaces",
+        mistake.ctx.get_usage() if mistake.ctx else "The command accepts fewer arguments",
+        "Remove the extra arguments, and quote names that contain spaces",
     )
 
 
-def _unknown_option(mistake: Any, command: str, otherwise: str) -> UsageError:
+def _unknown_option(mistake: Any, command: str, default: str) -> UsageError:
     name = mistake.option_name
     parameters = mistake.ctx.command.get_params(mistake.ctx) if mistake.ctx else ()
     flags = [flag for one in parameters for flag in (*one.opts, *one.secondary_opts)]
@@ -114,20 +117,20 @@ def _unknown_option(mistake: Any, command: str, otherwise: str) -> UsageError:
     return UsageError(
         "unknown-option",
         f"{command} has no option {name!r:.80}",
-        f"Its options are listed by {command} --help",
-        f"Use --{near} if that was meant" if near else otherwise,
+        f"{command} --help lists the options",
+        f"You may have meant --{near}" if near else default,
     )
 
 
 def _missing(parameter: Any, command: str) -> UsageError:
-    what = f"What is missing: {_sentence(parameter.help or parameter.name)}"
+    what = f"Missing: {_sentence(parameter.help or parameter.name)}"
     see = f"as in the examples of {command} --help"
 
     if parameter.param_type_name == "argument":
-        found = f"{command} got no {parameter.name}"
+        found = f"{command} needs the argument {parameter.name}"
         return UsageError("argument-missing", found, what, f"Add it, {see}")
     flag = max(parameter.opts, key=len)
-    found = f"{command} got no {flag}"
+    found = f"{command} needs the option {flag}"
     return UsageError("option-missing", found, what, f"Add {flag}, {see}")
 
 

@@ -1,4 +1,4 @@
-"""The side of a worker process: it works on jobs, and sends back what they would have printed."""
+"""Run the jobs of one worker process, and send their messages and results back."""
 
 import os
 import signal
@@ -13,23 +13,23 @@ from typing import Any
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.progress import PartProgress, Progress
-from cmrrecon.cli.running import INTERRUPTED, faults_reported
+from cmrrecon.cli.running import INTERRUPTED, convert_errors
 from cmrrecon.tools.errors import CmrreconError
 
 Work = Callable[[Job, Console], None]
-# What a job printed: the method of `Console`, and its arguments.
+# One call of a job to its console: the name of the method and its arguments.
 Event = tuple[str, tuple[Any, ...]]
 
 
 class Relay(Console):
-    """The console of a worker: keeps what a job prints, and sends its progress at once.
+    """The console of a worker, which stores messages and sends progress immediately.
 
     Parameters
     ----------
     pipe : Connection
-        The way to the main process.
+        Connection to the main process.
     number : tuple of int
-        Number and count of the job.
+        Number of the job and number of all jobs.
     """
 
     def __init__(self, pipe: Connection, number: tuple[int, int]) -> None:
@@ -38,37 +38,37 @@ class Relay(Console):
         self.events: list[Event] = []
 
     def say(self, message: str) -> None:
-        """Keep a line of information."""
+        """Store an informational line."""
         self.events.append(("say", (message,)))
 
     def detail(self, message: str) -> None:
-        """Keep a detail."""
+        """Store a detail."""
         self.events.append(("detail", (message,)))
 
     def warn(self, message: str) -> None:
-        """Keep a warning."""
+        """Store a warning."""
         self.events.append(("warn", (message,)))
 
     def error(self, error: CmrreconError, source: str = "") -> None:
-        """Keep a failure."""
+        """Store an error."""
         self.events.append(("error", (error, source)))
 
     def traceback(self, text: str) -> None:
-        """Keep a traceback."""
+        """Store a traceback."""
         self.events.append(("traceback", (text,)))
 
     def result(self, record: Any, line: str | None) -> None:
-        """Keep a result."""
+        """Store a result."""
         from cmrrecon.tools.provenance import plain
 
         self.events.append(("result", (plain(record), line)))
 
     def table(self, title: str, columns: Any, rows: Any) -> None:
-        """Keep a table."""
+        """Store a table."""
         self.events.append(("table", (title, list(columns), [list(row) for row in rows])))
 
     def progress(self, label: str, total: int, unit: str, *, counts: bool = True) -> Progress:
-        """Steps that are sent to the main process."""
+        """Return a progress counter that reports to the main process."""
 
         def report(fraction: float | None, note: str, free: float) -> None:
             self.pipe.send(("progress", (fraction, note, free)))
@@ -77,25 +77,25 @@ class Relay(Console):
 
 
 def serve(pipe: Connection, begin: Callable[[], Work], count: int, threads: int) -> None:
-    """Work on jobs one after the other, until the pipe closes.
+    """Work on one job after another until the pipe closes.
 
     Parameters
     ----------
     pipe : Connection
-        The way to the main process.
+        Connection to the main process.
     begin : Callable
-        Gives the function that works on a job.
+        Returns the function that works on a job.
     count : int
         Number of all jobs.
     threads : int
-        Number of threads of this process.
+        Number of threads for this process.
     """
-    # The main process stops the workers; Ctrl-C reaches all processes of a terminal.
+    # Ctrl-C reaches all processes of a terminal, but the main process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    # PyTorch and the libraries of NumPy read it when they are loaded.
+    # PyTorch and the libraries behind NumPy read this variable when they are loaded.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     console: Relay | None = None
     work: Work | None = None
@@ -104,7 +104,7 @@ def serve(pipe: Connection, begin: Callable[[], Work], count: int, threads: int)
             index, job = pipe.recv()
             console, failure = Relay(pipe, (index + 1, count)), None
             try:
-                with faults_reported(console):
+                with convert_errors(console):
                     work = work or begin()
                     work(job, console)
             except CmrreconError as error:
@@ -124,7 +124,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process in an orderly way when the main process was killed."""
+    """End this process cleanly if the main process is killed."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])

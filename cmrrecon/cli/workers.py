@@ -1,7 +1,7 @@
-"""Jobs side by side in several processes, within the memory there is.
+"""Run jobs in parallel in several processes, within the available memory.
 
-A worker does one job at a time and sends back what it would have printed. The main process prints
-it in the order of the inputs, so that stdout is the same with any number of workers.
+A worker does one job at a time and sends its messages and results to the main process, which
+prints them in the order of the inputs. Stdout is therefore the same with any number of workers.
 """
 
 import os
@@ -22,16 +22,16 @@ from cmrrecon.cli.worker import Event, Work, serve
 from cmrrecon.tools.errors import CmrreconError, MemoryShortage
 from cmrrecon.tools.machine import available_memory
 
-# Memory of a process with the libraries, and that of the work on a series over the series itself.
-# `reconstruct` with the default method takes 0.85 GB in all for a series of 70 MB, other classical
-# methods less; both numbers are rounded up.
+# Memory of a process with its libraries, and memory for one series as a multiple of its size.
+# `reconstruct` with the default method uses 0.85 GB in total for a series of 70 MB, other
+# classical methods use less; both numbers are rounded up.
 LIBRARIES = 500_000_000
-SERIES_HELD = 8
-# Seconds that a stopped worker has to keep what is finished.
+SERIES_FACTOR = 8
+# Seconds that a stopped worker has for saving finished slices.
 GRACE = 20.0
 
 
-def run_side_by_side(
+def run_in_parallel(
     jobs: Sequence[Job],
     begin: Callable[[], Work],
     workers: int,
@@ -41,24 +41,25 @@ def run_side_by_side(
     cost: Callable[[Job], float],
     memory: Callable[[Job], int],
 ) -> None:
-    """Run jobs, several at once if asked, and end with the exit code; see `run_jobs`.
+    """Run jobs, in parallel if `workers` allows it, and exit like `run_jobs`.
 
     Parameters
     ----------
     jobs : Sequence of Job
         The inputs.
     begin : Callable
-        Gives the function that works on a job; called once in every process, so it must pickle.
+        Returns the function that works on a job; called once in every process, so it must be
+        picklable.
     workers : int
-        Largest number of processes; with one the work is done in this process.
+        Maximum number of processes; with one, the jobs run in this process.
     console : Console
-        Where the jobs report.
+        Where to report.
     fail_fast : bool
         Whether to stop at the first failure.
     cost : Callable
-        Predicted cost of a job, for the time left.
+        Predicts the cost of a job, to estimate the time left.
     memory : Callable
-        Predicted memory of a job in bytes, besides that of the libraries.
+        Predicts the memory of a job in bytes, without the libraries.
     """
     count = min(workers, len(jobs))
     if count <= 1 or any(job.is_stream for job in jobs):
@@ -66,12 +67,12 @@ def run_side_by_side(
         run_jobs(jobs, lambda job: work(job, console), console, fail_fast=fail_fast, cost=cost)
         return
 
-    with Crew(jobs, begin, count, console, memory) as crew:
-        run_jobs(jobs, crew.collect, console, fail_fast=fail_fast, cost=cost)
+    with WorkerPool(jobs, begin, count, console, memory) as pool:
+        run_jobs(jobs, pool.collect, console, fail_fast=fail_fast, cost=cost)
 
 
 def memory_of(job: Job, *, axes: str | None, dataset: str | None) -> int:
-    """Rough prediction of the bytes that work on a scan needs, besides the libraries."""
+    """Return a rough prediction of the memory in bytes for a scan, without the libraries."""
     from cmrrecon import formats
     from cmrrecon.formats.hdf5_access import sniff
     from cmrrecon.formats.kinds import HEAD
@@ -81,29 +82,29 @@ def memory_of(job: Job, *, axes: str | None, dataset: str | None) -> int:
         frames, slices, coils, y, x = formats.read(job.path, axes=axes, dataset=dataset).shape
         by_slice = sniff(first_bytes(job.path, HEAD))
     except CmrreconError:
-        # The worker reports what is wrong with it.
+        # The worker reports the problem.
         return 0
     series = 8 * frames * coils * y * x
-    # Other formats than HDF5 are read as a whole.
-    return SERIES_HELD * series + (0 if by_slice else slices * series)
+    # Formats other than HDF5 are read as a whole.
+    return SERIES_FACTOR * series + (0 if by_slice else slices * series)
 
 
 @dataclass
 class Worker:
-    """A process, the pipe to it, and the number of the job it is working on."""
+    """A process, its pipe, and the number of its current job."""
 
     process: BaseProcess
     pipe: Connection
     job: int | None = None
 
 
-class Crew:
+class WorkerPool:
     """Processes that work on jobs; a context manager that leaves no process behind.
 
     Parameters
     ----------
     jobs, begin, workers, console, memory : any
-        See `run_side_by_side`.
+        See `run_in_parallel`.
     """
 
     def __init__(
@@ -130,13 +131,13 @@ class Crew:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        self._stop(hurry=kind is not None)
+        self._stop(failed=kind is not None)
 
     def collect(self, job: Job) -> None:
-        """Wait for a job, print what it reported, and raise its error if it failed."""
+        """Wait for a job, print its messages, and raise its error if it failed."""
         index = next(i for i, one in enumerate(self.jobs) if one is job)
         while index not in self._ended:
-            self._hand_out()
+            self._assign_jobs()
             self._receive()
 
         events, failure = self._ended.pop(index)
@@ -144,8 +145,8 @@ class Crew:
         if failure is not None:
             raise failure
 
-    def _hand_out(self) -> None:
-        """Give waiting jobs to idle workers, as far as memory allows."""
+    def _assign_jobs(self) -> None:
+        """Assign waiting jobs to idle workers as far as memory allows."""
         while self._next < len(self.jobs):
             idle = next((worker for worker in self._workers if worker.job is None), None)
             if idle is None and len(self._workers) == self.limit:
@@ -154,12 +155,12 @@ class Crew:
                 return
 
             if idle is None:
-                idle = self._hired()
+                idle = self._start_worker()
             idle.job = self._next
             try:
                 idle.pipe.send((self._next, self.jobs[self._next]))
             except OSError:
-                # It died while idle; the job goes to another one.
+                # The worker died while idle, so another one gets the job.
                 self._dismiss(idle)
                 continue
             if self.console.batch is not None:
@@ -167,7 +168,7 @@ class Crew:
             self._next += 1
 
     def _fits(self, index: int, *, new: bool) -> bool:
-        """Whether a job fits into memory beside those under way; a job alone always may run."""
+        """Return whether a job fits into memory with the running ones; a single one always does."""
         busy = [worker.job for worker in self._workers if worker.job is not None]
         if not busy:
             return True
@@ -180,8 +181,8 @@ class Crew:
             self._warned = True
             number, self.console.number = self.console.number, None
             self.console.say(
-                f"{self.limit} scans at once need more than the "
-                f"{self._available / 1e9:.1f} GB of memory there is: fewer run side by side"
+                f"{self.limit} scans in parallel need more than the available "
+                f"{self._available / 1e9:.1f} GB of memory, so fewer run at a time"
             )
             self.console.number = number
         return False
@@ -191,9 +192,9 @@ class Crew:
             self._needs[index] = self.memory(self.jobs[index])
         return self._needs[index]
 
-    def _hired(self) -> Worker:
-        """A new worker."""
-        # A fresh interpreter: threads of PyTorch do not survive a fork.
+    def _start_worker(self) -> Worker:
+        """Start a new worker."""
+        # Start a fresh interpreter, because PyTorch threads do not survive a fork.
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
@@ -206,17 +207,17 @@ class Crew:
         return worker
 
     def _receive(self) -> None:
-        """Wait for the next messages of busy workers."""
+        """Wait for messages from busy workers and handle them."""
         busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
         for pipe in wait(list(busy)):
             worker = busy[pipe]  # type: ignore[index]
             try:
                 self._handle(worker, worker.pipe.recv())
             except (EOFError, OSError):
-                self._lost(worker)
+                self._handle_death(worker)
 
     def _handle(self, worker: Worker, message: tuple[str, Any]) -> None:
-        """Take in one message of a worker."""
+        """Handle one message from a worker."""
         kind, content = message
         assert worker.job is not None
         batch = self.console.batch
@@ -234,8 +235,8 @@ class Crew:
             batch.end(worker.job, worked=failure is None and not idle)
         worker.job = None
 
-    def _lost(self, worker: Worker) -> None:
-        """Note that a worker died with its job; the others go on."""
+    def _handle_death(self, worker: Worker) -> None:
+        """Record that a worker died during its job; the other workers continue."""
         assert worker.job is not None
         worker.process.join(1)
         code = worker.process.exitcode
@@ -243,16 +244,16 @@ class Crew:
         if code is not None and code > 0:
             failure = CmrreconError(
                 "fault",
-                f"The process that worked on it ended with code {code}",
-                "This must not happen",
+                f"The worker process exited with code {code}",
+                "This is a bug in cmrrecon",
                 "Report it with the lines above",
             )
         else:
             failure = MemoryShortage(
                 "memory-shortage",
-                "The process that worked on it was killed",
-                "Systems do so when the memory is used up",
-                "Use fewer workers, or a larger machine",
+                "The worker process was killed",
+                "The system does this when it runs out of memory",
+                "Use fewer workers, or a machine with more memory",
             )
 
         self._ended[worker.job] = [], failure
@@ -263,17 +264,17 @@ class Crew:
         self._workers.remove(worker)
 
     def _replay(self, events: Sequence[Event]) -> None:
-        """Print what a job reported."""
+        """Print the messages and results of a job."""
         for name, words in events:
             getattr(self.console, name)(*words)
 
-    def _stop(self, *, hurry: bool) -> None:
-        """End all workers; busy ones keep what is finished."""
+    def _stop(self, *, failed: bool) -> None:
+        """End all workers; busy workers keep their finished slices."""
         busy = [worker for worker in self._workers if worker.job is not None]
         for worker in busy:
             worker.process.terminate()
 
-        # What they say while they stop, such as that finished slices are kept.
+        # Print their last warnings, such as that finished slices are kept.
         ends = time.monotonic() + GRACE
         for worker in busy:
             try:
@@ -283,13 +284,13 @@ class Crew:
                         self._replay([event for event in content[0] if event[0] == "warn"])
                         break
             except Exception:
-                # It ended, or was stopped while it sent a message.
+                # The worker ended, or was stopped while sending a message.
                 pass
 
         for worker in self._workers:
             worker.pipe.close()
         for worker in self._workers:
-            worker.process.join(max(0.1, ends - time.monotonic()) if hurry else GRACE)
+            worker.process.join(max(0.1, ends - time.monotonic()) if failed else GRACE)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()

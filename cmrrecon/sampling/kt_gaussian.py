@@ -19,8 +19,8 @@ def kt_gaussian(plan: Plan) -> Tensor:
     """Draw `round(y / R)` lines for each frame, denser towards the centre.
 
     Lines are drawn with replacement from the density
-    `0.1 + alpha / (1 - alpha) exp(-p^2 / sigma^2)`, where `sigma = y / 5` and p is the distance from
-    the centre line `y // 2`. A line that is drawn again is moved to the nearest free line.
+    `0.1 + alpha / (1 - alpha) exp(-p^2 / sigma^2)`, where `sigma = y / 5` and p is the distance
+    from the centre line `y // 2`. A line that is drawn again is moved to the nearest free line.
 
     Parameters
     ----------

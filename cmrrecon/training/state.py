@@ -125,7 +125,7 @@ class Run:
             part.load_state_dict(parts[name])
 
     def is_over(self, most_steps: int | None = None) -> bool:
-        """Return whether the run has ended: by epochs or steps, or because scores stopped rising."""
+        """Return whether the run has ended, by epochs, by steps or because scores stopped rising."""
         schedule = self.recipe.schedule
         given_up = bool(schedule.patience) and self.stale >= schedule.patience
         return (
@@ -194,7 +194,7 @@ class Run:
         if self.returns >= MOST_RETURNS:
             raise NumericalError(
                 "gradients-not-finite",
-                f"Training diverged again although the learning rate was halved {self.returns} times: "
+                f"Training diverged again although the rate was halved {self.returns} times: "
                 "gradients or validation images are not finite",
                 "A training step needs finite gradients",
                 "Start again with a smaller optimiser.lr, or look for damaged scans",

@@ -1,24 +1,24 @@
 #!/bin/bash
-# Undersample, reconstruct and score a tree of fully sampled files on a Slurm cluster:
+# Undersample, reconstruct and score a folder of fully sampled files on a Slurm cluster:
 #
-#   bash chain.sh DATA WORK [TASKS [options of sbatch, e.g. --partition=long --mem=16G]]
+#   bash chain.sh DATA WORK [TASKS [sbatch options, e.g. --partition=long --mem=16G]]
 #
-# DATA   tree of fully sampled files, such as ChallengeData/MultiCoil
+# DATA   folder of fully sampled files, such as ChallengeData/MultiCoil
 # WORK   folder for the results: WORK/under, WORK/images and WORK/scores.jsonl
-# TASKS  tasks of each job array (8)
+# TASKS  number of tasks in each job array (default: 8)
 #
-# Three jobs are submitted. The second and third are held back by `afterok`: each starts when every
-# task of the job before has succeeded. If a task fails, Slurm keeps the rest of the chain waiting
-# (squeue shows DependencyNeverSatisfied; scancel removes it). Correct the cause and run the same
-# command again: finished files are skipped, and a killed reconstruction goes on with the slices it
-# has not done.
+# The script submits three jobs. With the dependency `afterok`, the second and third start only when
+# every task of the previous job has succeeded. If a task fails, Slurm keeps the remaining jobs
+# waiting (squeue shows DependencyNeverSatisfied; scancel removes them). Fix the problem and run the
+# same command again: finished files are skipped, and a killed reconstruction resumes with its
+# unfinished slices.
 #
-# The environment sets what the commands do, for example
+# Options of the commands are set with environment variables, for example
 #
 #   CMRRECON_ACCELERATION=16 CMRRECON_PATTERN=kt-radial CMRRECON_METHOD=llr bash chain.sh DATA WORK
 #
-# With more tasks than scans, CMRRECON_SPLIT_SLICES=1 lets the tasks share the slices of a scan. The
-# numbers of the three jobs are printed.
+# If there are more tasks than scans, CMRRECON_SPLIT_SLICES=1 lets the tasks share the slices of a
+# scan. The script prints the numbers of the three jobs.
 set -euo pipefail
 data=${1:?folder of fully sampled files} work=${2:?folder for the results} tasks=${3:-8}
 options=("${@:4}")

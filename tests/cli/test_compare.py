@@ -196,3 +196,13 @@ def test_a_network_that_refuses_the_scan_is_left_out(run, tmp_path):
     ]
     assert len(done.codes) == 1
     assert "unet" in done.err
+
+
+def test_trials_are_printed_with_verbose_only(run, undersampled, tmp_path):
+    words = ["compare", undersampled, "-m", "llr", "-o"]
+    short = run(*words, tmp_path / "a.png").err.splitlines()
+    full = run(*words, tmp_path / "b.png", "--verbose").err.splitlines()
+    (decision,) = [line for line in short if line.startswith("llr: ")]
+    (trials,) = [line for line in full if line.startswith("llr: ")]
+    assert trials.startswith(decision)
+    assert trials.count("llr ") > decision.count("llr ")

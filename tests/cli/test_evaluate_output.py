@@ -193,3 +193,24 @@ def test_formats_that_do_not_exist_or_disagree_are_refused(run, scans):
     ):
         done = run(*words, *more)
         assert (done.code, done.codes) == (2, [code])
+
+
+def test_a_table_by_an_axis_needs_two_known_values(run, scans, tmp_path):
+    """Otherwise it would repeat the means of the methods."""
+    for subject, acceleration in ((1, 8), (2, 8), (3, 4)):
+        (path,) = (scans / "sense").rglob(f"P{subject:03}/*.h5")
+        facts = {"base": "cine_sax", "subject": f"P{subject:03}", "centre": "Center005"}
+        for method, known in (("a", {"vendor": "Siemens_30T_Vida"}), ("b", {})):
+            stamp = {
+                "acquisition": {**facts, **known, "acceleration": acceleration},
+                "config": {"method": method, "slices": [0]},
+            }
+            images = formats.read_images(path).unbind(1)
+            formats.write_images(tmp_path / f"{method}{subject}.h5", images, stamp)
+
+    words = ("evaluate", tmp_path, "--truth", scans / "data")
+    titles = re.findall(r"^by (\w+);", run(*words, "--format", "table").out, re.MULTILINE)
+    assert titles == ["acceleration"]
+    groups = run(*words, "--json").records[-1]["groups"]
+    assert {len(groups[axis]) for axis in ("vendor", "centre", "pattern")} == {2}
+    assert len(groups["acceleration"]) == 4

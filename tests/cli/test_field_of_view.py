@@ -112,7 +112,7 @@ def test_info_says_where_a_scan_lies(run, raw):
         "voxel 2 x 1.5 x 8 mm",
         "field of view 122 x 72 mm",
         "61 x 48 of 64 x 96 pixels",
-        "scanner's matrix 122 x 72",
+        "matrix 122 x 72",
         "slices span 10 mm",
         "frames 0 to 80 ms",
         "2.89 T",
@@ -158,10 +158,11 @@ def test_undersampling_keeps_the_geometry_and_says_what_it_cannot_keep(run, raw,
     words = ("undersample", raw / "cine_sax.h5", "-p", "uniform", "-R", 4, "-o")
     plain = run(*words, tmp_path / "a.h5")
     assert plain.code == 0, plain.err
-    assert "cannot be kept" not in plain.err
+    assert "warning: " not in plain.err
     assert formats.read(tmp_path / "a.h5").geometry == GEOMETRY
     official = run(*words, tmp_path / "a.mat")
-    assert "noise cannot be kept in .mat" in official.err
+    (warning,) = [line for line in official.err.splitlines() if line.startswith("warning: ")]
+    assert "noise" in warning
     assert formats.read(tmp_path / "a.mat").geometry == GEOMETRY
 
 

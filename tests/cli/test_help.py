@@ -91,7 +91,9 @@ def test_examples_are_commands_that_are_understood(run, module):
     text = "\n".join(module.EXAMPLE.splitlines()[2:]).replace("\\\n", "")
     for line in text.splitlines():
         for part in line.partition("  #")[0].split("|"):
-            words = part.partition(">")[0].split()[1:]
+            program, *words = part.partition(">")[0].split()
+            if program != "cmrrecon":  # such as jq
+                continue
             done = run(*words, "--help")
             assert done.code == 0, done.err
 

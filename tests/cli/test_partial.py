@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
         ("full", "fully sampled", "fully sampled"),
         ("partial", "partial Fourier", "partial Fourier, effective R 1.33 (1 over the measured"),
         ("low", "low resolution", "low resolution, effective R 1.3 (1 over the measured extent)"),
-        ("gaps", "undersampled", "nominal R not known, effective R 1.2"),
+        ("gaps", "undersampled", "effective R 1.2"),
     ],
 )
 def test_info_labels_what_was_measured(run, folder, name, coverage, words):

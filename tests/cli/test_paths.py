@@ -107,9 +107,7 @@ def test_a_path_that_cannot_be_read_has_a_code(run, given, paths, tmp_path, word
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("missing", "folder")])
 @pytest.mark.parametrize("words", WRITING)
-def test_a_path_that_cannot_be_written_has_a_code(
-    run, given, paths, one_process, tmp_path, words, kind
-):
+def test_a_path_that_cannot_be_written_has_a_code(run, given, paths, tmp_path, words, kind):
     if "{weights}" in words:
         weights = tmp_path / "weights.safetensors"
         shutil.copy(PRETRAINED / "kt-unrolled.safetensors", weights)

@@ -1,4 +1,4 @@
-"""Progress over several inputs: the number of each line, and the time left in all."""
+"""Progress over several inputs: the number of each line, and the time left in total."""
 
 import os
 import pty
@@ -83,7 +83,7 @@ def test_time_left_in_words():
     assert time_left(None) == "time left unknown"
 
 
-def test_a_log_gets_the_place_and_the_time_left_in_all():
+def test_a_log_shows_the_number_of_the_input_and_the_time_left():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120
     )
@@ -97,7 +97,7 @@ def test_a_log_gets_the_place_and_the_time_left_in_all():
     beats = [line for line in lines if not line.endswith("done")]
     assert len(beats) >= 3
     assert all(re.match(r"[123]/3 [abc]", line) for line in beats)
-    assert re.search(r"slice 1/2, \d+ s so far, \d+ s left in all, peak memory", beats[1])
+    assert re.search(r"slice 1/2, \d+ s so far, \d+ s left in total, peak memory", beats[1])
 
 
 def on_a_terminal(words, stdout=None, seconds=120):
@@ -128,7 +128,7 @@ def on_a_terminal(words, stdout=None, seconds=120):
 def test_a_terminal_shows_one_bar_over_all_inputs(tmp_path):
     shown = on_a_terminal([sys.executable, "-c", SCRIPT])
     assert "slice 1/2" in shown
-    assert re.search(r"2/3 b.*left in all", shown)
+    assert re.search(r"2/3 b.*left in total", shown)
     # Results are whole lines of their own.
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert {"a.h5", "b.h5", "c.h5"} <= {line.strip("\r") for line in plain.split("\n")}

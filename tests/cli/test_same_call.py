@@ -14,7 +14,7 @@ from cmrrecon.reconstruction.result import uncertainty_path
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Small networks: one for whole series under the name of the shipped one, and one for windows."""
+    """Small networks: one for series, named like the shipped one, and one for windows."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     series = KtUnrolled(cascades=2, channels=8, blocks=1, solver_steps=2).eval()

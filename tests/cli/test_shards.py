@@ -1,4 +1,4 @@
-"""Shards: which task of a job array this is, which inputs and slices it gets, and how it resumes."""
+"""Shards: the task of a job array, its inputs and slices, and how it resumes."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from refusals import refused
 from cmrrecon import formats
 from cmrrecon.cli.arrays import Shard, parse_shard
 from cmrrecon.cli.environment import allotted_memory, allotted_threads, use_allotted_threads
-from cmrrecon.cli.shards import Part, assigned, predicted_cost, shared
+from cmrrecon.cli.shards import Part, assign, predicted_cost, share_of
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_job_arrays_that_do_not_fit_are_refused(text, environment, code):
 
 
 def test_the_most_costly_first_to_the_least_loaded():
-    assert assigned([1, 7, 2, 5, 3], 2) == [1, 0, 0, 1, 1]
-    assert assigned([0, 0, 4], 3) == [1, 1, 0]
-    assert assigned([], 3) == []
+    assert assign([1, 7, 2, 5, 3], 2) == [1, 0, 0, 1, 1]
+    assert assign([0, 0, 4], 3) == [1, 1, 0]
+    assert assign([], 3) == []
 
 
 @given(st.lists(st.integers(0, 1000), max_size=12), st.integers(1, 9), st.booleans())
@@ -114,7 +114,7 @@ def test_every_slice_of_every_item_is_in_exactly_one_shard(costs, total, split):
     slices = [cost % 7 + 1 for cost in costs]
     done = [[0] * count for count in slices]
     for index in range(1, total + 1):
-        mine = shared(costs, Shard(index, total), slices.__getitem__ if split else None)
+        mine = share_of(costs, Shard(index, total), slices.__getitem__ if split else None)
         assert list(mine) == sorted(mine)
         for item, part in mine.items():
             assert part is None or split
@@ -138,7 +138,7 @@ def test_every_slice_of_every_item_is_in_exactly_one_shard(costs, total, split):
 def test_scans_are_split_into_as_many_parts_as_even_shares(costs, total, parts):
     found = [1] * len(costs)
     for index in range(1, total + 1):
-        for item, part in shared(costs, Shard(index, total), lambda item: 6).items():
+        for item, part in share_of(costs, Shard(index, total), lambda item: 6).items():
             found[item] = part.of if part else 1
     assert found == parts
 
@@ -330,7 +330,7 @@ def test_a_killed_shard_goes_on_where_it_stopped(run, many_slices, tmp_path):
     assert killed.returncode == -signal.SIGKILL
     assert run(*split, "1/2", "--json").records[0]["status"] == "part"
     done = run(*split, "2/2")
-    assert "1 of 3 slices were finished before" in done.err
+    assert "1 of 3 slices" in done.err
     assert os.listdir(tmp_path) == ["a.h5"]
     run(*words[:-1], tmp_path / "whole.h5")
     np.testing.assert_array_equal(images(tmp_path / "a.h5"), images(tmp_path / "whole.h5"))

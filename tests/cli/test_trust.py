@@ -20,7 +20,7 @@ def network():
 
 @pytest.fixture
 def installed(monkeypatch, tmp_path):
-    """A small network in place of the shipped one, trained on scans of 8 frames or more if one asks its weights."""
+    """A small network in place of the shipped one; its weights state 8 frames or more."""
     path = tmp_path / "pretrained" / "kt-unrolled.safetensors"
     weights.save(path, network(), {"envelope": {"frames": [8, 14]}})
     monkeypatch.setattr(weights, "PRETRAINED", path.parent)

@@ -147,7 +147,7 @@ def test_rows_that_match_no_file_or_several_are_reported(raw, tmp_path):
         done = plan(*words)
         assert done.exit_code == 0
         assert "2 of 3 rows of" in done.stderr
-        assert "first that of P009/cine_sax.mat" in done.stderr
+        assert "P009/cine_sax.mat" in done.stderr
         assert "1 of 3 files have labels" in done.stderr
     write_labels(table, [LabelRow("cine_sax.mat", None, "normal", None)])
     done = plan()

@@ -239,7 +239,7 @@ def test_a_run_asked_to_stop_saves_its_state(
         done = CliRunner().invoke(app, [*words("e2e-varnet", data, tmp_path / "run"), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["status"] == "stopped"
-    assert "the same command goes on from there" in done.stderr
+    assert "stopped after step" in done.stderr
     state = checkpoint.load(tmp_path / "run" / loop.LAST)
     assert (state["epoch"], state["position"]) == (0, position)
     run(*words("e2e-varnet", data, tmp_path / "run"))
