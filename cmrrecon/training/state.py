@@ -125,7 +125,7 @@ class Run:
             part.load_state_dict(parts[name])
 
     def is_over(self, most_steps: int | None = None) -> bool:
-        """Return whether the run has ended, by epochs, by steps or because scores stopped rising."""
+        """Return whether the run is over: by epochs, by steps or because scores stopped rising."""
         schedule = self.recipe.schedule
         given_up = bool(schedule.patience) and self.stale >= schedule.patience
         return (
