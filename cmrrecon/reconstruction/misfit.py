@@ -39,20 +39,24 @@ def misfit(fit: Fit | None) -> dict[str, float | None]:
     Returns
     -------
     dict
+        `data_residual` is the root mean square of A x - y divided by the noise of y: about one if
+        the images explain everything except the noise, and smaller if they explain noise too.
         `unexplained` is the fraction of the measured energy beyond noise that the images do not
         explain, negative if they explain noise too. `noise_share` is the share of noise in the
-        measured energy. Both are None without a least-squares term and for trajectories, and
-        `noise_share` is also None with too few samples to estimate the noise.
+        measured energy. All are None without a least-squares term and for trajectories;
+        `data_residual` and `noise_share` are also None with too few samples to estimate the noise.
     """
     if fit is None or not isinstance(fit.prepared.mask, CartesianMask):
-        return {"unexplained": None, "noise_share": None}
+        return {"data_residual": None, "unexplained": None, "noise_share": None}
+
     energy = measured_energy(fit.prepared, fit.term)
-    noise = noise_energy(fit.prepared, fit.term) / energy
-    explained = float(fit.term.explained(fit.x).double().sum()) / energy
+    noise = noise_energy(fit.prepared, fit.term)
+    missed = energy - float(fit.term.explained(fit.x).double().sum())
     known = math.isfinite(noise)
     return {
-        "unexplained": 1 - explained - (noise if known else 0.0),
-        "noise_share": noise if known else None,
+        "data_residual": math.sqrt(max(0.0, missed) / noise) if noise > 0 else None,
+        "unexplained": (missed - (noise if known else 0.0)) / energy,
+        "noise_share": noise / energy if known else None,
     }
 
 

@@ -21,7 +21,6 @@ from cmrrecon.reconstruction.result import Result
 from cmrrecon.reconstruction.store import InMemory, Store
 from cmrrecon.reconstruction.task import Task
 from cmrrecon.reconstruction.trust import (
-    data_residual,
     envelope_of,
     facts_of,
     outside,
@@ -314,7 +313,7 @@ class Run:
         if outcome.edges and isinstance(prepared.mask, CartesianMask):
             self._warn(f"{', '.join(prepared.mask.coverage.edges)}: {outcome.edges}")
 
-        facts: dict[str, Any] = {"data_residual": data_residual(outcome.fit)} | misfit(outcome.fit)
+        facts: dict[str, Any] = dict(misfit(outcome.fit))
         if (self.method.whitens or self.task.whiten) and prepared.whitening is not None:
             facts["whitened"] = prepared.whitening.words
 

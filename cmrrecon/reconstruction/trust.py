@@ -1,7 +1,7 @@
-"""How far to trust a reconstruction: residual, training range and uncertainty.
+"""How far to trust a reconstruction: training range and uncertainty.
 
-The residual shows how well the images agree with the data, the training range whether the network
-was trained on such scans, and the uncertainty how much the images depend on the mask.
+The training range shows whether the network was trained on such scans, and the uncertainty how much
+the images depend on the mask. `misfit` shows how well the images agree with the data.
 """
 
 import json
@@ -14,8 +14,6 @@ from torch import Tensor
 from cmrrecon.classical.coils import calibration_samples
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import CartesianMask, Series
-from cmrrecon.methods.base import Fit
-from cmrrecon.methods.holdout import measured_energy, noise_energy
 from cmrrecon.operators.sensitivity import Calibration
 
 # Each replicate keeps this fraction of the lines outside the calibration region. The smaller it is,
@@ -46,23 +44,6 @@ def envelope_of(metadata: Mapping[str, str]) -> Envelope:
         }
     except (ValueError, TypeError, LookupError):
         return {}
-
-
-def data_residual(fit: Fit | None) -> float | None:
-    """Compute the root mean square of A x - y divided by the noise of y.
-
-    The result is about one if the images explain everything except the noise, and smaller if they
-    explain noise too. It is None if unknown: without a least-squares term, for trajectories, and
-    with too few samples to estimate the noise.
-    """
-    if fit is None or not isinstance(fit.prepared.mask, CartesianMask):
-        return None
-    noise = noise_energy(fit.prepared, fit.term)
-    if not noise > 0:
-        return None
-
-    explained = float(fit.term.explained(fit.x).double().sum())
-    return math.sqrt(max(0.0, measured_energy(fit.prepared, fit.term) - explained) / noise)
 
 
 def facts_of(prepared: PreparedSeries) -> dict[str, float]:

@@ -137,6 +137,14 @@ def test_state_dicts_of_wrapped_networks_load(networks, tmp_path, prefix, key):
     assert same(weights.load(tmp_path / "a.ckpt").network, network)
 
 
+def test_entries_that_differ_only_in_their_prefix_are_refused(networks, tmp_path):
+    state = networks["promptmr"].state_dict()
+    both = {**{"module." + name: value for name, value in state.items()}, **state}
+    torch.save(both, tmp_path / "a.ckpt")
+    with refused("checkpoint-mismatch"):
+        weights.load(tmp_path / "a.ckpt")
+
+
 def test_views_parameters_and_foreign_safetensors_load(networks, tmp_path):
     network = networks["promptmr-plus"]
     state = {

@@ -15,9 +15,9 @@ from cmrrecon.methods.registry import find_method
 from cmrrecon.operators.cartesian import encoding
 from cmrrecon.operators.fourier import ifftc
 from cmrrecon.operators.noise import noise_level, noise_samples
+from cmrrecon.reconstruction.misfit import misfit
 from cmrrecon.reconstruction.trust import (
     LABELS,
-    data_residual,
     envelope_of,
     facts_of,
     outside,
@@ -25,6 +25,10 @@ from cmrrecon.reconstruction.trust import (
 )
 from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
+
+
+def data_residual(fit):
+    return misfit(fit)["data_residual"]
 
 
 @cache

@@ -20,15 +20,27 @@ Value = TypeVar("Value")
 
 
 def entries_of(entries: dict[str, Value]) -> dict[str, Value]:
-    """Return only the network's entries of a file, without the prefixes of wrappers."""
+    """Return only the network's entries of a file, without the prefixes of wrappers.
+
+    Raises
+    ------
+    InputError
+        If two entries differ only in their prefixes (`checkpoint-mismatch`).
+    """
     for _ in range(MOST_WRAPPERS):
         wrapper = next((w for w in WRAPPERS if any(key.startswith(w) for key in entries)), None)
         if wrapper is None:
             break
 
-        entries = {
-            key.removeprefix(wrapper): value for key, value in entries.items() if key != LOSS_WINDOW
-        }
+        kept = {key: value for key, value in entries.items() if key != LOSS_WINDOW}
+        entries = {key.removeprefix(wrapper): value for key, value in kept.items()}
+        if len(entries) < len(kept):
+            raise InputError(
+                "checkpoint-mismatch",
+                f"Two entries of the checkpoint differ only in the prefix {wrapper}",
+                "A state dict contains each tensor once",
+                "Save the state dict of the network alone",
+            )
     return entries
 
 
