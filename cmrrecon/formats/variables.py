@@ -83,7 +83,7 @@ def choose(
         "variable-missing",
         f"{path} contains no variable with a known name for {WORDS[kind]}"
         + (f" (only {listed(stored)})" if stored else " and no numeric array"),
-        f"It must be named {' or '.join(re.sub(r'.d.', '##', name) for name in NAMES[kind])}",
+        f"It must be named {' or '.join(filter(str.isidentifier, NAMES[kind]))}",
         "Rename the variable, or use another file",
     )
 
