@@ -20,7 +20,7 @@ from cmrrecon.cli.comparison_settings import (
 )
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
-from cmrrecon.tools.errors import UsageError
+from cmrrecon.tools.errors import CmrreconError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -164,6 +164,8 @@ def compare(
 
     With up to six columns the figure is 7.16 inches wide (a full journal page) and its text
     is at least 7 points in size. Text in .pdf and .svg stays editable.
+
+    A column that fails is left out of the figure, and the exit code is then 1.
     """
     console = Console(quiet=quiet, verbose=verbose, as_json=json)
     with running.command(console):
@@ -268,11 +270,18 @@ def _reference(
 def _deliver(
     compared: Comparison, target: Path, console: Console, *, overwrite: bool, dry_run: bool
 ) -> None:
-    """Make the figure, unless it is already finished or this is a dry run."""
+    """Make the figure, unless it is already finished or this is a dry run.
+
+    Exits with 1 if some of the columns failed.
+    """
+    failures: list[CmrreconError] = []
 
     def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-        compared.draw(file, stamp, console)
-        return {}
+        drawn = compared.draw(file, stamp, console)
+        failures.extend(drawn.failures)
+        return drawn.comparison.record()
 
     product = outputs.Product(target, compared.sources(), compared.stamp, make)
     outputs.deliver(product, compared.record(), console, overwrite=overwrite, dry_run=dry_run)
+    if failures:
+        raise typer.Exit(1)
