@@ -65,7 +65,7 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
     UsageError
         If --background or --times is used without --roi (`option-needs`).
     InputError
-        If the file or folder does not exist (`file-missing`), or the table cannot be read.
+        If a file or folder does not exist (`file-missing`), or the table cannot be read.
     """
     from cmrrecon.formats.label_maps import is_label_map
     from cmrrecon.formats.labels import read_labels
@@ -84,6 +84,13 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
             "file-missing",
             f"{roi} does not exist",
             "--roi needs a label map, a folder of label maps, or labels.csv",
+            "Check the path",
+        )
+    if times is not None and not times.exists():
+        raise InputError(
+            "file-missing",
+            f"{times} does not exist",
+            "--times needs a file with the times of a mapping series",
             "Check the path",
         )
 
