@@ -9,7 +9,7 @@ from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_job import Plan, score_job
 from cmrrecon.cli.evaluate_output import Output, complete_formats
-from cmrrecon.cli.evaluate_region_plan import plan_regions
+from cmrrecon.cli.evaluate_region_plan import Owners, plan_regions
 from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
@@ -207,9 +207,10 @@ def _evaluate_jobs(
     """Score the jobs and print the summary; `whole` is false for a shard."""
     console = output.console
     records: list[dict[str, Any]] = []
+    owners: Owners = {}
 
     def work(job: Job) -> None:
-        record = score_job(job, plan, console)
+        record = score_job(job, plan, owners, console)
         records.append(record)
         output.file(record, job.name)
 
