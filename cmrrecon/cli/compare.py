@@ -11,7 +11,6 @@ from cmrrecon.cli.choices import complete_methods
 from cmrrecon.cli.comparison import Comparison, columns
 from cmrrecon.cli.comparison_images import named_files, read_file_images
 from cmrrecon.cli.comparison_settings import (
-    SCORED,
     check_dpi,
     complete_scored,
     display_of,
@@ -170,6 +169,7 @@ def compare(
     console = Console(quiet=quiet, verbose=verbose, as_json=json)
     with running.command(console):
         from cmrrecon import formats
+        from cmrrecon.evaluation.figures import check_frame
         from cmrrecon.tools.devices import choose_device
 
         _check_options(edges, truth, protocol)
@@ -183,7 +183,7 @@ def compare(
         with inputs.local_input(job) as path:
             scan = formats.read(path, axes=axes, mask=mask, dataset=dataset)
             index = one_slice(slices, scan.shape[1])
-            _check_frame(frame, scan.shape[0])
+            check_frame(frame, scan.shape[0])
             display = display_of(scan, window, zoom, aspect)
             reference, expected = _reference(
                 scan, truth, index, console, allow_partial=allow_partial
@@ -221,6 +221,8 @@ def _method_names(method: Sequence[str] | None, *, images_given: bool) -> list[s
 
 def _check_options(edges: bool, truth: Path | None, protocol: str) -> None:
     """Refuse --edges without a reference, and protocols that cannot score one slice."""
+    from cmrrecon.evaluation.protocols import SERIES_PROTOCOLS
+
     if edges and truth is None:
         raise UsageError(
             "option-needs",
@@ -228,23 +230,12 @@ def _check_options(edges: bool, truth: Path | None, protocol: str) -> None:
             "The edge region is computed from the reference",
             "Add the reference with --truth",
         )
-    if protocol not in SCORED:
+    if protocol not in SERIES_PROTOCOLS:
         raise UsageError(
             "unknown-protocol",
             f"A comparison cannot be scored with {protocol!r}",
-            f"The protocols for a single slice are {' and '.join(SCORED)}",
+            f"The protocols for a single slice are {' and '.join(SERIES_PROTOCOLS)}",
             "Choose one of them, or score files with cmrrecon evaluate",
-        )
-
-
-def _check_frame(frame: int, frames: int) -> None:
-    """Refuse a frame that a scan does not have."""
-    if not 0 <= frame < frames:
-        raise UsageError(
-            "frame-missing",
-            f"The scan has no frame {frame}",
-            f"Its frames are numbered from 0 to {frames - 1}",
-            "Choose one of them with --frame",
         )
 
 
