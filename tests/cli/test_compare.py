@@ -123,6 +123,14 @@ def test_the_same_weights_are_one_column_and_other_weights_another_figure(
     assert (again.code, again.codes) == (1, ["output-exists"])
 
 
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_a_finished_figure_is_skipped(run, undersampled, tmp_path, suffix):
+    words = ["compare", undersampled, "-m", "zero-filled", "-o", tmp_path / f"f{suffix}", "--json"]
+    assert [run(*words).records[-1]["status"] for _ in range(2)] == ["done", "skipped"]
+    other = run(*words, "--frame", 1)
+    assert (other.code, other.codes) == (1, ["output-exists"])
+
+
 def test_edges_add_a_row_and_the_similarity_there(run, undersampled, truth, tmp_path):
     words = [
         "compare",
