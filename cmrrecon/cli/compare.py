@@ -11,7 +11,6 @@ from cmrrecon.cli.choices import complete_methods
 from cmrrecon.cli.comparison import Comparison, columns
 from cmrrecon.cli.comparison_images import named_files, read_file_images
 from cmrrecon.cli.comparison_settings import (
-    SCORED,
     check_dpi,
     complete_scored,
     display_of,
@@ -20,7 +19,7 @@ from cmrrecon.cli.comparison_settings import (
 )
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
-from cmrrecon.tools.errors import UsageError
+from cmrrecon.tools.errors import CmrreconError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -164,10 +163,13 @@ def compare(
 
     With up to six columns the figure is 7.16 inches wide (a full journal page) and its text
     is at least 7 points in size. Text in .pdf and .svg stays editable.
+
+    A column that fails is left out of the figure, and the exit code is then 1.
     """
     console = Console(quiet=quiet, verbose=verbose, as_json=json)
     with running.command(console):
         from cmrrecon import formats
+        from cmrrecon.evaluation.figures import check_frame
         from cmrrecon.tools.devices import choose_device
 
         _check_options(edges, truth, protocol)
@@ -181,7 +183,7 @@ def compare(
         with inputs.local_input(job) as path:
             scan = formats.read(path, axes=axes, mask=mask, dataset=dataset)
             index = one_slice(slices, scan.shape[1])
-            _check_frame(frame, scan.shape[0])
+            check_frame(frame, scan.shape[0])
             display = display_of(scan, window, zoom, aspect)
             reference, expected = _reference(
                 scan, truth, index, console, allow_partial=allow_partial
@@ -219,6 +221,8 @@ def _method_names(method: Sequence[str] | None, *, images_given: bool) -> list[s
 
 def _check_options(edges: bool, truth: Path | None, protocol: str) -> None:
     """Refuse --edges without a reference, and protocols that cannot score one slice."""
+    from cmrrecon.evaluation.protocols import SERIES_PROTOCOLS
+
     if edges and truth is None:
         raise UsageError(
             "option-needs",
@@ -226,23 +230,12 @@ def _check_options(edges: bool, truth: Path | None, protocol: str) -> None:
             "The edge region is computed from the reference",
             "Add the reference with --truth",
         )
-    if protocol not in SCORED:
+    if protocol not in SERIES_PROTOCOLS:
         raise UsageError(
             "unknown-protocol",
             f"A comparison cannot be scored with {protocol!r}",
-            f"The protocols for a single slice are {' and '.join(SCORED)}",
+            f"The protocols for a single slice are {' and '.join(SERIES_PROTOCOLS)}",
             "Choose one of them, or score files with cmrrecon evaluate",
-        )
-
-
-def _check_frame(frame: int, frames: int) -> None:
-    """Refuse a frame that a scan does not have."""
-    if not 0 <= frame < frames:
-        raise UsageError(
-            "frame-missing",
-            f"The scan has no frame {frame}",
-            f"Its frames are numbered from 0 to {frames - 1}",
-            "Choose one of them with --frame",
         )
 
 
@@ -268,11 +261,18 @@ def _reference(
 def _deliver(
     compared: Comparison, target: Path, console: Console, *, overwrite: bool, dry_run: bool
 ) -> None:
-    """Make the figure, unless it is already finished or this is a dry run."""
+    """Make the figure, unless it is already finished or this is a dry run.
+
+    Exits with 1 if some of the columns failed.
+    """
+    failures: list[CmrreconError] = []
 
     def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-        compared.draw(file, stamp, console)
-        return {}
+        drawn = compared.draw(file, stamp, console)
+        failures.extend(drawn.failures)
+        return drawn.comparison.record()
 
     product = outputs.Product(target, compared.sources(), compared.stamp, make)
     outputs.deliver(product, compared.record(), console, overwrite=overwrite, dry_run=dry_run)
+    if failures:
+        raise typer.Exit(1)

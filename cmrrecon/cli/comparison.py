@@ -2,15 +2,18 @@
 
 import json as json_text
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from cmrrecon.cli import environment
 from cmrrecon.cli.comparison_images import FileImages
 from cmrrecon.cli.comparison_settings import FIGURES
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.running import convert_errors, failure_record
 from cmrrecon.cli.settings import choice_text, decision_text, sampling_text
 from cmrrecon.tools.errors import CmrreconError
 
@@ -131,16 +134,60 @@ class Comparison:
             acquisition=asdict(self.scan.acquisition),
         )
 
-    def draw(self, file: Path, stamp: dict[str, Any], console: Console) -> None:
-        """Reconstruct, report the scores, and write the figure."""
+    def draw(self, file: Path, stamp: dict[str, Any], console: Console) -> "Drawn":
+        """Reconstruct, report the scores, and write the figure.
+
+        A column that fails is reported and left out.
+
+        Parameters
+        ----------
+        file : Path
+            The figure.
+        stamp : dict
+            Provenance of the figure with all columns.
+        console : Console
+            Where to report.
+
+        Returns
+        -------
+        Drawn
+            The columns of the figure, and the failures.
+
+        Raises
+        ------
+        Exit
+            If all columns fail; with the exit code of the last one.
+        """
         from cmrrecon.evaluation.figures import comparison_figure
 
         images: dict[str, Tensor] = {}
         titles: dict[str, str] = {}
-        for facts, image in self._columns(console):
-            name = facts["method"]
-            images[name] = image
-            titles[name] = self._report(facts, image, console)
+        failures: list[CmrreconError] = []
+        names = [*self.methods, *self.images]
+        with console.progress(self.name, len(names), "column") as bar:
+            for name in names:
+                try:
+                    with convert_errors(console):
+                        facts, image = self._column(name, console)
+                        record, title = self._scored(facts, image)
+                except CmrreconError as error:
+                    failures.append(error)
+                    console.error(error, name)
+                    place = {"method": name, "slice": self.index}
+                    console.result(failure_record(self.name, error) | place, None)
+                else:
+                    images[name] = image
+                    titles[name] = title
+                    self._report(record, title, console)
+                bar.advance()
+
+        if not images:
+            raise typer.Exit(failures[-1].exit_code)
+        drawn = replace(
+            self,
+            methods={name: method for name, method in self.methods.items() if name in images},
+            images={name: found for name, found in self.images.items() if name in images},
+        )
 
         note = f"Scores: protocol {self.protocol}." if self.truth is not None else ""
         note += " Edges: 1 − EAR loss." if self.edges else ""
@@ -153,7 +200,9 @@ class Comparison:
             edges=self.edges,
             display=replace(self.display, note=note),
         )
-        _save(file, figure, stamp, self.dpi)
+        # With its own stamp, an incomplete figure does not count as the finished one.
+        _save(file, figure, drawn.stamp() if failures else stamp, self.dpi)
+        return Drawn(drawn, failures)
 
     def _heading(self) -> str:
         """Describe how the scan was sampled."""
@@ -164,36 +213,19 @@ class Comparison:
             **self.series.mask.described(),
         )
 
-    def _columns(self, console: Console) -> "Iterator[tuple[dict[str, Any], Tensor]]":
-        """Yield the facts of each column and its magnitudes (frame, y, x).
+    def _column(self, name: str, console: Console) -> "tuple[dict[str, Any], Tensor]":
+        """Return the facts of one column and its magnitudes (frame, y, x)."""
+        facts = {"input": self.name, "method": name, "slice": self.index}
+        if name in self.images:
+            images = self.images[name]
+            return {**facts, "file": str(images.path)}, images.magnitude
 
-        A method that refuses the series is reported and left out. If no column remains, its error
-        is raised.
-        """
-        refusal: CmrreconError | None = None
-        shown = len(self.images)
-        with console.progress(self.name, len(self.methods), "method") as bar:
-            for name, method in self.methods.items():
-                start = time.monotonic()
-                try:
-                    image = self._reconstruct(name, method, console)
-                except CmrreconError as error:
-                    refusal = error
-                    console.error(error, name)
-                    continue
-                finally:
-                    bar.advance()
-                shown += 1
-                seconds = round(time.monotonic() - start, 2)
-                facts = {"input": self.name, "method": name, "slice": self.index}
-                weights = {"weights": digest} if (digest := _digest(method)) else {}
-                yield {**facts, "seconds": seconds, **weights}, image
-
-        for name, images in self.images.items():
-            facts = {"input": self.name, "method": name, "slice": self.index}
-            yield {**facts, "file": str(images.path)}, images.magnitude
-        if refusal is not None and not shown:
-            raise refusal
+        method = self.methods[name]
+        start = time.monotonic()
+        image = self._reconstruct(name, method, console)
+        seconds = round(time.monotonic() - start, 2)
+        weights = {"weights": digest} if (digest := _digest(method)) else {}
+        return {**facts, "seconds": seconds, **weights}, image
 
     def _reconstruct(self, name: str, method: "Method", console: Console) -> "Tensor":
         """Reconstruct with default options and return the magnitudes (frame, y, x)."""
@@ -208,8 +240,8 @@ class Comparison:
             console.warn(f"{name}: {warning}")
         return result.slices[0].abs()
 
-    def _report(self, facts: dict[str, Any], image: "Tensor", console: Console) -> str:
-        """Score one column, print its record, and return its title."""
+    def _scored(self, facts: dict[str, Any], image: "Tensor") -> tuple[dict[str, Any], str]:
+        """Score one column and return its record and its title."""
         from cmrrecon.evaluation.figures import edge_similarity
         from cmrrecon.evaluation.protocols import score
 
@@ -226,11 +258,29 @@ class Comparison:
             if self.edges:
                 record["edge_similarity"] = edge_similarity(image, self.truth)
                 title += f"\nedges {record['edge_similarity']:.3f}"
+        return record, title
 
+    def _report(self, record: dict[str, Any], title: str, console: Console) -> None:
+        """Print the scores of one column."""
         rule = "" if self.truth is None else f" (protocol {self.protocol})"
         console.say(title.replace("\n", ", ").replace(NO_BREAK_SPACE, " ") + rule)
         console.result(record, None)
-        return title
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The result of drawing a figure.
+
+    Attributes
+    ----------
+    comparison : Comparison
+        The comparison with only the columns of the figure.
+    failures : list of CmrreconError
+        Errors of the other columns.
+    """
+
+    comparison: Comparison
+    failures: list[CmrreconError]
 
 
 def columns(names: Sequence[str], checkpoints: Sequence[Path]) -> "dict[str, Method]":

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmrrecon.cli import outputs
+from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.settings import parse_numbers, parse_slices
 from cmrrecon.tools.errors import UsageError
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
 
 # Suffixes of figures, and the metadata field for the provenance.
 FIGURES = {".png": "provenance", ".pdf": "Keywords", ".svg": "Description"}
-# Protocols that can score a single slice.
-SCORED = ("fullfov", "body")
 MIN_DPI = 50
 MAX_DPI = 1200
 
 
 def complete_scored(incomplete: str) -> list[str]:
     """Complete the name of a protocol that can score a comparison."""
-    return [name for name in SCORED if name.startswith(incomplete)]
+    return [name for name in complete_protocols(incomplete) if not name.startswith("cmrxrecon")]
 
 
 def one_slice(text: str | None, count: int) -> int:

@@ -9,7 +9,7 @@ from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_job import Plan, score_job
 from cmrrecon.cli.evaluate_output import Output, complete_formats
-from cmrrecon.cli.evaluate_region_plan import plan_regions
+from cmrrecon.cli.evaluate_region_plan import Owners, plan_regions
 from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
@@ -178,9 +178,7 @@ def evaluate(
             regions=plan_regions(roi, background, times),
             allow_partial=allow_partial,
         )
-        jobs = inputs.find_jobs(files, formats.is_images, shard)
-        if len(jobs) > 1:
-            jobs = [job for job in jobs if job.is_stream or not _is_uncertainty(job.path)]
+        jobs = inputs.find_jobs(files, formats.is_images, shard, accompanies=_is_uncertainty)
         _evaluate_jobs(jobs, plan, output, whole=shard is None, fail_fast=fail_fast)
 
 
@@ -209,9 +207,10 @@ def _evaluate_jobs(
     """Score the jobs and print the summary; `whole` is false for a shard."""
     console = output.console
     records: list[dict[str, Any]] = []
+    owners: Owners = {}
 
     def work(job: Job) -> None:
-        record = score_job(job, plan, console)
+        record = score_job(job, plan, owners, console)
         records.append(record)
         output.file(record, job.name)
 
@@ -221,7 +220,8 @@ def _evaluate_jobs(
         if records:
             summary(records, plan, output, whole=whole and len(records) == len(jobs))
 
-    if plan.regions is not None and all(record["roi"] is None for record in records):
+    # A shard may have no box, because the boxes are on the scans of the others.
+    if whole and plan.regions and all(record["roi"] is None for record in records):
         raise InputError(
             "labels-missing",
             f"{plan.regions.roi} has no box for any of the reconstructions",

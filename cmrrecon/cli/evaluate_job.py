@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cmrrecon.cli import inputs
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_record import facts_for_record
-from cmrrecon.cli.evaluate_region_plan import RegionPlan
+from cmrrecon.cli.evaluate_region_plan import Owners, RegionPlan
 from cmrrecon.cli.evaluate_regions import score_regions
 from cmrrecon.cli.inputs import Job
 
@@ -76,8 +76,8 @@ class Plan:
         )
 
 
-def score_job(job: Job, plan: Plan, console: Console) -> dict[str, Any]:
-    """Score one reconstruction and return its record."""
+def score_job(job: Job, plan: Plan, owners: Owners, console: Console) -> dict[str, Any]:
+    """Score one reconstruction and return its record; add its labels to `owners`."""
     from cmrrecon.evaluation.protocols import score
     from cmrrecon.evaluation.references import acquisition_of, cropped, slices_of, view_of
     from cmrrecon.evaluation.scoring import read_reconstruction
@@ -93,7 +93,7 @@ def score_job(job: Job, plan: Plan, console: Console) -> dict[str, Any]:
         if plan.regions is not None or crop_year is None:
             expected = reference.images(numbers)
         if plan.regions is not None:
-            roi = score_regions(images, expected, numbers, reference, facts, plan.regions)
+            roi = score_regions(images, expected, numbers, reference, facts, plan.regions, owners)
             regional = {"roi": roi}
             if roi is None:
                 console.say(f"{job.name}: {plan.regions.roi} has no box on these slices")

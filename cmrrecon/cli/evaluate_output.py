@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.evaluate_record import FACTS
 from cmrrecon.cli.text_table import text_table
 from cmrrecon.tools.errors import UsageError
 
@@ -27,16 +28,7 @@ CSV_COLUMNS = (
     "body_fraction",
     "images",
     "slices",
-    "modality",
-    "base",
-    "subject",
-    "centre",
-    "vendor",
-    "coil",
-    "pattern",
-    "acceleration",
-    "acs",
-    "seed",
+    *FACTS,
     "weights",
     "run",
     "reference",

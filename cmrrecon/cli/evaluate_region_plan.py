@@ -1,7 +1,7 @@
 """Options of `cmrrecon evaluate --roi`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,9 @@ from cmrrecon.tools.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.formats.labels import LabelRow
+
+# Scan for which each label map, or each name in the table, was used.
+Owners = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,6 @@ class RegionPlan:
         Region where the noise is measured.
     times : Path or None
         File with the times of a mapping series; None if it is beside the reference.
-    owners : dict
-        Scan for which each label map, or each name in the table, was used.
     """
 
     roi: Path
@@ -36,25 +37,25 @@ class RegionPlan:
     rows: "Sequence[LabelRow] | None"
     background: str | None
     times: Path | None
-    owners: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def claim(self, name: str, *scan: str | None) -> None:
-        """Record the scan to which labels belong.
 
-        Raises
-        ------
-        InputError
-            If they already belong to another scan (`labels-ambiguous`).
-        """
-        claimant = tuple(part or "unknown" for part in scan)
-        owner = self.owners.setdefault(name, claimant)
-        if owner != claimant:
-            raise InputError(
-                "labels-ambiguous",
-                f"The labels {name} match {'/'.join(owner)} and {'/'.join(claimant)}",
-                "Labels must belong to a single scan",
-                "Use a folder of label maps, or write more of each file's path in the table",
-            )
+def claim(owners: Owners, name: str, *scan: str | None) -> None:
+    """Record in `owners` the scan to which labels belong.
+
+    Raises
+    ------
+    InputError
+        If they already belong to another scan (`labels-ambiguous`).
+    """
+    claimant = tuple(part or "unknown" for part in scan)
+    owner = owners.setdefault(name, claimant)
+    if owner != claimant:
+        raise InputError(
+            "labels-ambiguous",
+            f"The labels {name} match {'/'.join(owner)} and {'/'.join(claimant)}",
+            "Labels must belong to a single scan",
+            "Use a folder of label maps, or write more of each file's path in the table",
+        )
 
 
 def plan_regions(roi: Path | None, background: str | None, times: Path | None) -> RegionPlan | None:
@@ -65,7 +66,7 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
     UsageError
         If --background or --times is used without --roi (`option-needs`).
     InputError
-        If the file or folder does not exist (`file-missing`), or the table cannot be read.
+        If a file or folder does not exist (`file-missing`), or the table cannot be read.
     """
     from cmrrecon.formats.label_maps import is_label_map
     from cmrrecon.formats.labels import read_labels
@@ -84,6 +85,13 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
             "file-missing",
             f"{roi} does not exist",
             "--roi needs a label map, a folder of label maps, or labels.csv",
+            "Check the path",
+        )
+    if times is not None and not times.exists():
+        raise InputError(
+            "file-missing",
+            f"{times} does not exist",
+            "--times needs a file with the times of a mapping series",
             "Check the path",
         )
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmrrecon.cli.evaluate_region_plan import RegionPlan
+from cmrrecon.cli.evaluate_region_plan import Owners, RegionPlan, claim
 from cmrrecon.tools.errors import InputError, UsageError, suggestion
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def score_regions(
     reference: "Reference",
     facts: "Acquisition",
     plan: RegionPlan,
+    owners: Owners,
 ) -> dict[str, Any] | None:
     """Return the regional scores of one reconstruction for its record.
 
@@ -43,6 +44,8 @@ def score_regions(
         Properties of the scan.
     plan : RegionPlan
         Options for the regions.
+    owners : dict
+        Scans to which labels belong; those of this scan are added.
 
     Returns
     -------
@@ -67,10 +70,11 @@ def score_regions(
             "Use the reconstruction before the ranking crop",
         )
     if plan.rows is not None:
-        regions = boxes(_rows_of(plan, plan.rows, reference, facts), images.shape, numbers)
+        rows = _rows_of(plan.rows, reference, facts, owners)
+        regions = boxes(rows, images.shape, numbers)
         return _scores(images, expected, regions, plan, plan.roi, lesions=True) if regions else None
 
-    path = _label_map_of(plan, facts)
+    path = _label_map_of(plan, facts, owners)
     labels = lay_over(read_label_map(path), images.shape, numbers, reference.slices, str(path))
     scores = _scores(images, expected, labelled(labels), plan, path, lesions=False)
     parameter = parameter_of(facts.base)
@@ -82,7 +86,7 @@ def score_regions(
 
 
 def _rows_of(
-    plan: RegionPlan, rows: "Sequence[LabelRow]", reference: "Reference", facts: "Acquisition"
+    rows: "Sequence[LabelRow]", reference: "Reference", facts: "Acquisition", owners: Owners
 ) -> "Sequence[LabelRow]":
     """Return the table rows of a scan; each row belongs to one scan only."""
     from cmrrecon.evaluation.references import TRUTH
@@ -93,11 +97,11 @@ def _rows_of(
     names = (reference.path, *(stem.with_name(stem.name + suffix) for suffix in SUFFIXES))
     found = next(filter(None, (rows_for(rows, name) for name in names)), [])
     for row in found[:1]:
-        plan.claim(row.file, facts.centre, facts.vendor, facts.subject, stem.name)
+        claim(owners, row.file, facts.centre, facts.vendor, facts.subject, stem.name)
     return found
 
 
-def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
+def _label_map_of(plan: RegionPlan, facts: "Acquisition", owners: Owners) -> Path:
     """Return the label map of a scan: the given file, or the matching file in the folder."""
     from cmrrecon.evaluation.references import disagreement
     from cmrrecon.formats.label_maps import scan_of
@@ -111,7 +115,7 @@ def _label_map_of(plan: RegionPlan, facts: "Acquisition") -> Path:
                 "Labels must belong to the scan that is scored",
                 "Use the label map of this scan, or a folder of label maps",
             )
-        plan.claim(str(plan.roi), facts.centre, facts.vendor, facts.subject)
+        claim(owners, str(plan.roi), facts.centre, facts.vendor, facts.subject)
         return plan.roi
 
     fitting = [

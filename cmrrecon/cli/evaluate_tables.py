@@ -79,18 +79,25 @@ def _files_table(records: list[Record], means: list[Record], plan: "Plan", outpu
     for mean in means:
         if mean["n"] > 1:
             members = [record for record in records if record["method"] == mean["method"]]
-            rows += [[""] * len(rows[0]), *_mean_rows(members, mean["method"] or "-", columns)]
+            rows += [[""] * len(rows[0]), *_mean_rows(members, mean, columns)]
     if one:
         rows = [[row[0], *row[2:]] for row in rows]
     headers = ["file", *([] if one else ["method"]), *columns.values()]
     output.table(title, headers, rows, names=1 if one else 2)
 
 
-def _mean_rows(members: list[Record], method: str, columns: Mapping[str, str]) -> list[list[str]]:
-    """Return the rows with the mean of a method and the ends of its bootstrap interval."""
+def _mean_rows(members: list[Record], mean: Record, columns: Mapping[str, str]) -> list[list[str]]:
+    """Return the rows with the mean of a method and the ends of its bootstrap interval.
+
+    `mean` has the intervals of `METRICS`; those of the other columns are computed here.
+    """
     from cmrrecon.evaluation.generalisation import interval
 
-    found = [interval([float(record[key]) for record in members]) for key in columns]
+    found = [
+        mean[key] if key in mean else interval([float(record[key]) for record in members])
+        for key in columns
+    ]
+    method = mean["method"] or "-"
     labels = {"mean": f"mean of {len(members)}", **ENDS}
     return [
         [label, method, *(number_text(column[part]) for column in found)]

@@ -73,6 +73,7 @@ def find_jobs(
     *,
     cost: Callable[[Job], int] | None = None,
     slices: Callable[[Job], int] | None = None,
+    accompanies: Callable[[Path], bool] | None = None,
 ) -> list[Job]:
     """Return the inputs as jobs, in natural order and without duplicates.
 
@@ -93,6 +94,9 @@ def find_jobs(
     slices : Callable or None
         Returns the number of slices of a job that may be split among shards; None keeps jobs
         whole.
+    accompanies : Callable or None
+        Returns whether a file only accompanies another one. Such files are left out unless there
+        is nothing else.
 
     Raises
     ------
@@ -123,6 +127,9 @@ def find_jobs(
                 jobs[job.path.absolute()] = replace(first, found=False)
 
     everything = list(jobs.values())
+    if accompanies is not None and len(everything) > 1:
+        main = [job for job in everything if job.is_stream or not accompanies(job.path)]
+        everything = main or everything
     if shard is None:
         return everything
     part = parse_shard(shard, os.environ)

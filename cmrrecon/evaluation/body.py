@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from cmrrecon.evaluation.scores import Scores, series_pairs
+from cmrrecon.evaluation.scores import Scores, series_pairs, series_scores
 from cmrrecon.metrics import WINDOW, nmse, psnr, ssim_map
 from cmrrecon.tools.errors import InputError
 
@@ -103,26 +103,16 @@ def score_body(reconstruction: Tensor, reference: Tensor) -> Scores:
         ssim_images.append(similarity)
         # The metrics treat the pixels of the body as an image with one row.
         pair = expected.reshape(1, -1), scale * scored.reshape(1, -1)
-        values = [
-            psnr(*pair, expected.max()),
-            similarity.mean(),
-            nmse(*pair),
-            mask.double().mean(),
-        ]
-        rows.append([float(value) for value in values])
+        rows.append(
+            {
+                "psnr": psnr(*pair, expected.max()),
+                "ssim": similarity.mean(),
+                "nmse": nmse(*pair),
+                "body_fraction": mask.double().mean(),
+            }
+        )
 
-    means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
-    per_image = torch.stack(ssim_images, -1)
-    return Scores(
-        psnr=means[0],
-        ssim=means[1],
-        nmse=means[2],
-        protocol="body",
-        order="textbook",
-        images=per_image.numel(),
-        ssim_images=per_image,
-        body_fraction=means[3],
-    )
+    return series_scores("body", rows, ssim_images)
 
 
 def _large_parts(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -220,7 +220,17 @@ def _check(columns: Mapping[str, Tensor], frame: int) -> None:
             "Pass images of the same series",
         )
 
-    frames = next(iter(shapes))[0]
+    check_frame(frame, next(iter(shapes))[0])
+
+
+def check_frame(frame: int, frames: int) -> None:
+    """Refuse a frame that a series does not have.
+
+    Raises
+    ------
+    UsageError
+        If there is no such frame (`frame-missing`).
+    """
     if not 0 <= frame < frames:
         raise UsageError(
             "frame-missing",

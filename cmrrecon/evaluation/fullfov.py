@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.evaluation.ranking import central_box
-from cmrrecon.evaluation.scores import Scores, series_pairs
+from cmrrecon.evaluation.scores import Scores, series_pairs, series_scores
 from cmrrecon.metrics import hfen, nmse, psnr, ssim
 from cmrrecon.tools.errors import UsageError
 
@@ -34,28 +34,17 @@ def score_fullfov(
 
         # The metrics treat the remaining pixels as an image with one row.
         scored, scored_truth = image[keep][None], truth[keep][None]
-        values = [
-            psnr(scored_truth, scored, level),
-            ssim_images[-1].mean(),
-            nmse(scored_truth, scored),
-            psnr(truth[inside][None], image[inside][None], level),
-            hfen(truth, image),
-        ]
-        rows.append([float(value) for value in values])
+        rows.append(
+            {
+                "psnr": psnr(scored_truth, scored, level),
+                "ssim": ssim_images[-1].mean(),
+                "nmse": nmse(scored_truth, scored),
+                "heart_psnr": psnr(truth[inside][None], image[inside][None], level),
+                "hfen": hfen(truth, image),
+            }
+        )
 
-    means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
-    per_image = torch.stack(ssim_images, -1)
-    return Scores(
-        psnr=means[0],
-        ssim=means[1],
-        nmse=means[2],
-        protocol="fullfov",
-        order="textbook",
-        images=per_image.numel(),
-        heart_psnr=means[3],
-        hfen=means[4],
-        ssim_images=per_image,
-    )
+    return series_scores("fullfov", rows, ssim_images)
 
 
 def _heart_box(heart: Box | None, ny: int, nx: int) -> tuple[slice, slice]:

@@ -1,6 +1,6 @@
 """The scores of one reconstruction, and the pairs of series that they compare."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,33 @@ class Scores:
         """
         names = (*SCALARS, *(() if self.body_fraction is None else ("body_fraction",)))
         return {name: plain(getattr(self, name)) for name in names}
+
+
+def series_scores(
+    protocol: str, rows: Sequence[Mapping[str, Tensor]], ssim_images: Sequence[Tensor]
+) -> Scores:
+    """Return the scores of a protocol that scores whole series.
+
+    Parameters
+    ----------
+    protocol : str
+        Name of the protocol.
+    rows : sequence over slices of mapping of str to Tensor
+        Scores of each series by their field in `Scores`; their means are returned.
+    ssim_images : sequence over slices of Tensor of shape (frame,)
+        SSIM of each image, on the CPU.
+    """
+    values = torch.tensor(
+        [[float(value) for value in row.values()] for row in rows], dtype=torch.float64
+    )
+    per_image = torch.stack(list(ssim_images), -1)
+    return Scores(
+        **dict(zip(rows[0], values.mean(0).tolist(), strict=True)),
+        protocol=protocol,
+        order="textbook",
+        images=per_image.numel(),
+        ssim_images=per_image,
+    )
 
 
 def series_pairs(reconstruction: Tensor, reference: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

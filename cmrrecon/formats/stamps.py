@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrrecon.data import Geometry
-from cmrrecon.formats import pictures
+from cmrrecon.formats import figures, pictures
 from cmrrecon.formats.geometry import geometry_of
 from cmrrecon.formats.kinds import HEAD, contents
 from cmrrecon.tools.files import as_path, first_bytes
@@ -33,9 +33,11 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         If the file or its provenance cannot be read.
     """
     path = as_path(path, "file")
-    text = (
-        pictures.text(path)
-        if pictures.sniff(first_bytes(path, HEAD))
-        else contents(path)[1]("provenance")
-    )
+    head = first_bytes(path, HEAD)
+    for format_ in (pictures, figures):
+        if format_.sniff(head):
+            text = format_.text(path)
+            break
+    else:
+        text = contents(path)[1]("provenance")
     return from_json(text) if text is not None else None

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cmrrecon import formats
+from cmrrecon.evaluation import protocols
 from cmrrecon.losses.edge_aware import edge_aware_loss
 from cmrrecon.networks.catalog import build
 from cmrrecon.networks.checkpoints import weights
@@ -122,6 +123,14 @@ def test_the_same_weights_are_one_column_and_other_weights_another_figure(
     assert (again.code, again.codes) == (1, ["output-exists"])
 
 
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_a_finished_figure_is_skipped(run, undersampled, tmp_path, suffix):
+    words = ["compare", undersampled, "-m", "zero-filled", "-o", tmp_path / f"f{suffix}", "--json"]
+    assert [run(*words).records[-1]["status"] for _ in range(2)] == ["done", "skipped"]
+    other = run(*words, "--frame", 1)
+    assert (other.code, other.codes) == (1, ["output-exists"])
+
+
 def test_edges_add_a_row_and_the_similarity_there(run, undersampled, truth, tmp_path):
     words = [
         "compare",
@@ -190,12 +199,58 @@ def test_a_network_that_refuses_the_scan_is_left_out(run, tmp_path):
     )
     words = ["--checkpoint", checkpoint(tmp_path / "a"), "-o", tmp_path / "f.png", "--json"]
     done = run("compare", radial, "-m", "zero-filled", *words)
-    assert done.code == 0, done.err
-    assert [record["method"] for record in done.records if record["status"] == "reconstructed"] == [
-        "zero-filled"
-    ]
-    assert len(done.codes) == 1
-    assert "unet" in done.err
+    assert done.code == 1, done.err
+    drawn, failed, last = done.records
+    assert (drawn["status"], drawn["method"]) == ("reconstructed", "zero-filled")
+    assert (failed["status"], failed["method"]) == ("failed", "unet")
+    assert [failed["error"]["code"]] == done.codes
+    assert last["methods"] == ["zero-filled"]
+    assert run("compare", radial, "-m", "zero-filled", *words).codes == ["output-exists"]
+    alone = run("compare", radial, *words, "--overwrite", "-m", "grappa")
+    assert {record["status"] for record in alone.records} == {"failed"}
+    assert (alone.code, len(alone.codes)) == (2, 2)
+
+
+def test_a_memory_shortage_in_one_column_does_not_stay(
+    run, undersampled, truth, tmp_path, monkeypatch
+):
+    words = ["compare", undersampled, "-m", "zero-filled,sense", "--truth", truth]
+    words += ["-o", tmp_path / "f.png", "--json"]
+    score = protocols.score
+    calls = []
+
+    def short_of_memory(*pair, **options):
+        calls.append(pair)
+        if len(calls) == 1:
+            raise MemoryError
+        return score(*pair, **options)
+
+    monkeypatch.setattr(protocols, "score", short_of_memory)
+    first = run(*words)
+    assert (first.code, first.codes) == (1, ["memory-shortage"])
+    failed, drawn, last = first.records
+    assert (failed["method"], failed["exit_code"]) == ("zero-filled", 4)
+    assert (drawn["method"], drawn["status"]) == ("sense", "scored")
+    assert last["methods"] == ["sense"]
+    assert formats.read_provenance(tmp_path / "f.png")["config"]["methods"] == ["sense"]
+    assert run(*words).records[-1]["status"] != "skipped"
+    again = run(*words, "--overwrite")
+    assert (again.code, again.records[-1]["methods"]) == (0, ["zero-filled", "sense"])
+    assert run(*words).records[-1]["status"] == "skipped"
+
+
+def test_images_that_cannot_be_scored_leave_the_other_columns(run, undersampled, truth, tmp_path):
+    corner = torch.zeros(3, 64, 96)
+    corner[..., 0, 0] = 1
+    formats.write_images(tmp_path / "corner.h5", [corner])
+    words = ["compare", undersampled, "--truth", truth, "--protocol", "body", "--json"]
+    words += ["-o", tmp_path / "f.png", "--images", f"corner={tmp_path / 'corner.h5'}"]
+    alone = run(*words)
+    assert (alone.code, alone.codes) == (3, ["images-flat"])
+    assert not (tmp_path / "f.png").exists()
+    done = run(*words, "-m", "zero-filled")
+    assert (done.code, done.codes) == (1, ["images-flat"])
+    assert (done.records[-1]["methods"], done.records[-1]["images"]) == (["zero-filled"], [])
 
 
 def test_trials_are_printed_with_verbose_only(run, undersampled, tmp_path):

@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 from cmrrecon.cli import choices
-from cmrrecon.cli.comparison_settings import SCORED
+from cmrrecon.cli.comparison_settings import complete_scored
 from cmrrecon.evaluation.protocols import PROTOCOLS, SERIES_PROTOCOLS
 
 
 def test_the_protocols_are_those_of_the_program():
     assert choices.PROTOCOLS == PROTOCOLS
-    assert SCORED == SERIES_PROTOCOLS
+    assert complete_scored("") == list(SERIES_PROTOCOLS)
 
 
 def test_completion_loads_nothing_heavy():

@@ -144,7 +144,7 @@ def test_missing_times_say_where_they_are_looked_for_and_can_be_given(run, mappi
     assert same == given.records[0]["roi"]["map"]
     formats.write_times(tmp_path / "many.csv", formats.read_times(beside)[:, :1].repeat(1, 4))
     assert run(*words, "--times", tmp_path / "many.csv").code == 0
-    assert run(*words, "--times", tmp_path / "absent.csv").codes == ["times-missing"]
+    assert run(*words, "--times", tmp_path / "absent.csv").codes == ["file-missing"]
 
 
 def test_label_maps_of_other_scans_are_refused(run, mapping, tmp_path):
@@ -383,6 +383,14 @@ def test_a_table_without_boxes_of_the_scans_is_refused(run, cine, truth, tmp_pat
     assert done.records[0]["psnr"] > 10
 
 
+def test_a_shard_without_boxes_is_not_refused(run, cine, truth, tmp_path):
+    """The boxes may be on the scans of other shards."""
+    write_labels(tmp_path / "labels.csv", [LabelRow("P001/cine_sax.mat", None, "normal", None)])
+    words = ("--truth", truth, "--roi", tmp_path / "labels.csv", "--json", "--shard")
+    shards = [run("evaluate", cine / "sense.h5", *words, f"{part}/2") for part in (1, 2)]
+    assert [(done.code, len(done.records)) for done in shards] == [(0, 2), (0, 0)]
+
+
 @pytest.mark.parametrize(
     ("labels", "code"),
     [
@@ -412,6 +420,12 @@ def test_mistakes_on_the_command_line_are_refused(run, cine, truth, tmp_path, mo
         (("--background", "1"), 2, "option-needs", "--roi"),
         (("--times", truth), 2, "option-needs", "--roi"),
         (("--roi", tmp_path / "absent.npy"), 3, "file-missing", "absent.npy"),
+        (
+            ("--roi", tmp_path / "all.npy", "--times", tmp_path / "absent.csv"),
+            3,
+            "file-missing",
+            "absent.csv",
+        ),
         (
             ("--roi", tmp_path / "P001/cine_sax_label.nii.gz"),
             2,

@@ -132,6 +132,13 @@ def test_uncertainty_goes_beside_the_output(run, undersampled, full, tmp_path):
     refused = run("evaluate", tmp_path / "a_uncertainty.h5", *scores)
     assert (refused.code, refused.codes) == (3, ["variable-kind"])
     assert "standard deviation" in refused.err
+    for found in (tmp_path, tmp_path / "*.h5"):
+        shards = [run("evaluate", found, *scores, "--shard", f"{part}/2") for part in (1, 2)]
+        assert [done.code for done in shards] == [0, 0]
+        assert [record["status"] for done in shards for record in done.records] == [
+            "done",
+            "summary",
+        ]
     assert run(*words).codes == ["output-exists"]
     assert not list(tmp_path.glob(".*.parts"))
 
