@@ -12,6 +12,7 @@ from cmrrecon.sampling import undersample
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError
 from cmrrecon.training import entries as entries_module
+from cmrrecon.training import store as store_module
 from cmrrecon.training.entries import index_scans
 from cmrrecon.training.store import add_scan, fingerprint, write_fingerprint
 
@@ -233,3 +234,19 @@ def test_a_stop_is_reported_even_if_the_index_cannot_be_written(indexed):
     cache.parent.write_text("a file in place of the folder")
     with pytest.raises(Stopped):
         index(stop_after=1)
+
+
+def test_a_fingerprint_lists_scans_that_another_shard_finishes_meanwhile(
+    source, tmp_path, monkeypatch
+):
+    store, path = tmp_path / "store", source(scan())
+    add_scan(path, store / "a.h5")
+    summarise = store_module.fingerprint
+
+    def slowly(entries):
+        if not (store / "b.h5").exists():
+            add_scan(path, store / "b.h5")
+        return summarise(entries)
+
+    monkeypatch.setattr(store_module, "fingerprint", slowly)
+    assert json.loads(write_fingerprint(store).read_text())["files"] == ["a.h5", "b.h5"]
