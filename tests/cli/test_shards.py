@@ -45,11 +45,7 @@ from cmrrecon.cli.shards import Part, assign, predicted_cost, share_of
         ),
         ("auto/8", {"PBS_ARRAY_INDEX": "2"}, Shard(2, 8)),
         ("auto/8", {"PBS_ARRAYID": "8"}, Shard(8, 8)),
-        (
-            "auto",
-            {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "9", "LSB_JOBINDEX_STEP": "2"},
-            Shard(2, 5),
-        ),
+        ("auto/8", {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "8"}, Shard(3, 8)),
         (
             "auto",
             {
@@ -62,7 +58,7 @@ from cmrrecon.cli.shards import Part, assign, predicted_cost, share_of
         ),
         # Grid Engine sets it outside of arrays too.
         (
-            "auto",
+            "auto/2",
             {"SGE_TASK_ID": "undefined", "LSB_JOBINDEX": "1", "LSB_JOBINDEX_END": "2"},
             Shard(1, 2),
         ),
@@ -84,6 +80,12 @@ def test_the_task_of_a_job_array(text, environment, shard):
         ("auto", {"SGE_TASK_ID": "undefined"}, "slurm-array-missing"),
         ("auto", {"PBS_ARRAY_INDEX": "1"}, "array-count-missing"),
         ("auto", {"PBS_ARRAYID": "1"}, "array-count-missing"),
+        # The array may be [1-7], or [1,3,7] with three tasks: the variables are the same.
+        (
+            "auto",
+            {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "7", "LSB_JOBINDEX_STEP": "1"},
+            "array-count-missing",
+        ),
         ("auto/8", {"PBS_ARRAY_INDEX": "0"}, "slurm-array-uneven"),
         ("auto/8", {"PBS_ARRAY_INDEX": "9"}, "slurm-array-uneven"),
         (
