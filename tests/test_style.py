@@ -99,10 +99,8 @@ def test_docstrings_have_sections_that_numpydoc_reads(path):
 @pytest.mark.parametrize("path", SOURCES, ids=where)
 def test_first_line_of_a_docstring_is_a_short_sentence(path):
     texts = documented(ast.parse(path.read_text()))
-    first = {name: text.split("\n\n")[0] for name, text in texts}
-    assert not [
-        name for name, line in first.items() if "\n" in line or not line.endswith((".", "?"))
-    ]
+    first = [(name, text.split("\n\n")[0]) for name, text in texts]
+    assert not [name for name, line in first if "\n" in line or not line.endswith((".", "?"))]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=where)

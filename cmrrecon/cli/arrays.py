@@ -41,15 +41,16 @@ class Scheduler:
 
 SLURM = "SLURM_ARRAY_TASK_"
 # These names are from the documentation of each scheduler. PBS does not report the number of tasks
-# in an array. Outside arrays, LSF sets LSB_JOBINDEX to 0, and Grid Engine sets SGE_TASK_ID to
-# "undefined".
+# in an array. LSF reports only the last index, which is larger than the number of tasks in an array
+# such as name[1,3,7]. Outside arrays, LSF sets LSB_JOBINDEX to 0, and Grid Engine sets SGE_TASK_ID
+# to "undefined".
 SCHEDULERS = (
     Scheduler(
         "Slurm", f"{SLURM}ID", first=f"{SLURM}MIN", step=f"{SLURM}STEP", count=f"{SLURM}COUNT"
     ),
     Scheduler("PBS", "PBS_ARRAY_INDEX"),
     Scheduler("Torque", "PBS_ARRAYID"),
-    Scheduler("LSF", "LSB_JOBINDEX", last="LSB_JOBINDEX_END", step="LSB_JOBINDEX_STEP"),
+    Scheduler("LSF", "LSB_JOBINDEX"),
     Scheduler(
         "Grid Engine",
         "SGE_TASK_ID",
@@ -119,7 +120,7 @@ def _in_array(scheduler: Scheduler, number: int, environment: Mapping[str, str])
         text = environment.get(name, "")
         return int(text) if text.isdecimal() else default
 
-    # Slurm arrays may start at any number; LSF does not report the start, which is 1.
+    # Slurm arrays may start at any number.
     first = value(scheduler.first, 0 if scheduler.count else 1)
     step = max(1, value(scheduler.step, 1))
     count, last = value(scheduler.count, 0), value(scheduler.last, 0)

@@ -145,7 +145,7 @@ def show(
 
         loaded = _load(file, variant)
         name, rest = _name_and_rest(loaded.metadata)
-        _show(str(file), name, _facts(loaded.network), rest, console)
+        _show("weights", str(file), name, _facts(loaded.network), rest, console)
 
 
 def _load(file: Path, variant: str | None) -> "Loaded":
@@ -164,11 +164,16 @@ def _show_network(name: str, variant: str | None, console: Console) -> None:
 
     with torch.device("meta"):
         network = build(name, {} if variant is None else {"variant": variant})
-    _show(name, name, _facts(network), {}, console)
+    _show("network", name, name, _facts(network), {}, console)
 
 
 def _show(
-    source: str, name: str, facts: Mapping[str, Any], rest: Mapping[str, str], console: Console
+    kind: str,
+    source: str,
+    name: str,
+    facts: Mapping[str, Any],
+    rest: Mapping[str, str],
+    console: Console,
 ) -> None:
     """Print a summary line, then one line per setting of the network and per metadata entry."""
     details = {**_flat(facts["config"]), **rest}
@@ -176,7 +181,6 @@ def _show(
         f"{source}: {name}, {' '.join(_size(facts).split())}",
         *(f"  {key}: {value}" for key, value in details.items()),
     ]
-    kind = "weights" if rest or source != name else "network"
     record = {"kind": kind, "input": source, "network": name, **facts, "metadata": rest}
     console.result(record, "\n".join(lines))
 

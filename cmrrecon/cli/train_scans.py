@@ -1,7 +1,9 @@
 """Find the scans for `cmrrecon train`: for training, for validation, and held out."""
 
+import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,7 +93,13 @@ def find_scans(
         return Scans()
 
     with tempfile.TemporaryDirectory(prefix="cmrrecon-") as scratch:
-        cache = (Path(scratch) if dry_run and not (out / INDEX).exists() else out) / INDEX
+        cache = out / INDEX
+        if dry_run:
+            # A copy of the index of the run, if there is one, saves reading its files again.
+            cache = Path(scratch) / INDEX
+            with suppress(OSError):
+                shutil.copyfile(out / INDEX, cache)
+
         entries = _entries(data, cache, console, group)
     return _divide(entries, recipe, hold_out, only)
 

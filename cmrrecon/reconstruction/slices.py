@@ -20,12 +20,7 @@ from cmrrecon.reconstruction.misfit import cautions, misfit
 from cmrrecon.reconstruction.result import Result
 from cmrrecon.reconstruction.store import InMemory, Store
 from cmrrecon.reconstruction.task import Task
-from cmrrecon.reconstruction.trust import (
-    envelope_of,
-    facts_of,
-    outside,
-    uncertainty,
-)
+from cmrrecon.reconstruction.trust import envelope_of, facts_of, outside, uncertainty
 from cmrrecon.tools import provenance
 from cmrrecon.tools.prefetch import ahead, behind
 
@@ -89,6 +84,11 @@ def run_part(
     -------
     Result or None
         The result of the whole task if all slices are now in the store; None if some are missing.
+
+    Raises
+    ------
+    CmrreconError
+        The errors of `reconstruct`; also if the store cannot be written (`output-unwritable`).
     """
     job = Run(task, store, listener)
     job.solve(slices)

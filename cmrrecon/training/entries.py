@@ -4,17 +4,21 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cmrrecon import formats
 from cmrrecon.data import require_cartesian
 from cmrrecon.formats.names import facts_of
 from cmrrecon.tools.atomic import atomic
-from cmrrecon.tools.errors import CmrreconError, InputError, UsageError
+from cmrrecon.tools.errors import CmrreconError, InputError, OutputError, UsageError
 from cmrrecon.training.store import FINGERPRINT, Survey
 
 Entry = Mapping[str, Any]
+
+# Number of newly read files after which the index of a folder is written.
+FILES_A_WRITE = 50
 
 
 def read_entries(store: Path) -> list[dict[str, Any]]:
@@ -70,7 +74,8 @@ def index_scans(
     files : sequence of Path
         The files.
     cache : Path
-        The JSON file of the entries, written after every file.
+        The JSON file of the entries; if it is damaged, it is made again. It is written at the end,
+        also after an interruption, and before that after every `FILES_A_WRITE` new files.
     advance : callable
         Called after each file.
     warn : callable
@@ -81,26 +86,58 @@ def index_scans(
     InputError
         If none of the scans is fully sampled (`reference-missing`).
     """
-    known: dict[str, Any] = json.loads(cache.read_text()) if cache.exists() else {}
     found: dict[str, Any] = {}
 
-    for path in files:
-        name, stamp = str(path.relative_to(folder)), [path.stat().st_size, path.stat().st_mtime_ns]
-        if name in known and known[name]["stamp"] == stamp:
-            found[name] = known[name]
-        else:
+    with _Index(cache) as index:
+        for path in files:
             try:
-                found[name] = {"stamp": stamp, "entry": _surveyed(path, name)}
+                name, state = str(path.relative_to(folder)), path.stat()
+                stamp = [state.st_size, state.st_mtime_ns]
+                if index.known.get(name, {}).get("stamp") != stamp:
+                    index.add(name, {"stamp": stamp, "entry": _surveyed(path, name)})
+                found[name] = index.known[name]
             except CmrreconError as error:
                 warn(f"{error} It is left out.")
-                continue
+            finally:
+                advance()
 
-            with atomic(cache) as temporary:
-                temporary.write_text(json.dumps({**known, **found}) + "\n")
-        advance()
     return _not_empty(
         [made["entry"] for made in found.values() if made["entry"] is not None], folder
     )
+
+
+class _Index:
+    """The cache of `index_scans`, written on exit, and earlier after `FILES_A_WRITE` new files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.unwritten = path, 0
+        self.known: dict[str, Any] = {}
+        # Without a readable cache, all files are read again.
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            self.known = {
+                name: {"stamp": made["stamp"], "entry": made["entry"]}
+                for name, made in json.loads(path.read_text()).items()
+            }
+
+    def add(self, name: str, made: dict[str, Any]) -> None:
+        self.known[name] = made
+        self.unwritten += 1
+        if self.unwritten >= FILES_A_WRITE:
+            self.write()
+
+    def write(self) -> None:
+        with atomic(self.path) as temporary:
+            temporary.write_text(json.dumps(self.known) + "\n")
+        self.unwritten = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if self.unwritten:
+            # A failure to write must not hide the error that ended the loop.
+            with suppress(*([] if kind is None else [OutputError])):
+                self.write()
 
 
 def _surveyed(path: Path, name: str) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
-"""The log of training: one JSON line per batch and per validation, and TensorBoard events."""
+"""The log of training: JSON lines per batch and per validation, TensorBoard events, step times."""
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -97,3 +98,20 @@ def forget_later(log: Path, epoch: int, position: int) -> None:
 
         with atomic(log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))
+
+
+class Clock:
+    """Measures the time of a step and the part of it spent waiting for its batch."""
+
+    def restart(self) -> None:
+        """Start the time of a step, which begins by waiting for its batch."""
+        self.started = time.perf_counter()
+
+    def batch_came(self) -> None:
+        """Record that the batch has arrived."""
+        self.waited = time.perf_counter() - self.started
+
+    def read(self) -> dict[str, float]:
+        """Return the seconds since the step began and the fraction of them spent waiting."""
+        spent = time.perf_counter() - self.started
+        return {"seconds": round(spent, 4), "waiting": round(self.waited / spent, 3)}

@@ -29,7 +29,7 @@ from cmrrecon.training.dataset import Place, Source, Windows, batches, samples
 from cmrrecon.training.distributed import ALONE, Group
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.labels import notes
-from cmrrecon.training.log import Log, forget_later
+from cmrrecon.training.log import Clock, Log, forget_later
 from cmrrecon.training.plan import Plan, batches_in_all
 from cmrrecon.training.recipe import Recipe
 from cmrrecon.training.scenes import Scenes
@@ -91,20 +91,42 @@ def train(
 
     Parameters
     ----------
+    recipe : Recipe
+        The checked recipe.
     store : Path or None
         The folder to which the paths of the entries are relative; None to learn from random scans.
     training, validation : sequence of Entry
         The scans; empty to learn from random scans.
     unseen : sequence of Entry
         Scans of held-out domains. Their scores are reported but not used to select weights.
+    out : Path
+        The folder of the run.
+    device : torch.device
+        The device of this process.
     plan : Plan
         The plan for these scans and this device.
+    hooks : Hooks
+        Callbacks that report progress and can stop the run.
     group : Group
         The processes that train together; each of them makes this call with its own device.
     most_steps : int or None
         The total number of steps after which the run stops as if the user had asked for it.
     tensorboard : bool
         Whether to write events for TensorBoard too.
+
+    Returns
+    -------
+    Run
+        The run at its end, or where it stopped; its state has been saved in the folder.
+
+    Raises
+    ------
+    InputError
+        If the saved state cannot be read (`checkpoint-damaged`, `checkpoint-format`).
+    NumericalError
+        If training keeps diverging (`gradients-not-finite`).
+    CmrreconError
+        If another process of the run has ended (`process-lost`).
     """
     run = Run(recipe, device, group, plan)
     resume(run, out, hooks)
@@ -162,23 +184,6 @@ def train(
             if recipe.schedule.patience and run.stale >= recipe.schedule.patience:
                 hooks.say(f"no better validation for {run.stale} epochs: training ends")
     return run
-
-
-class Clock:
-    """Measures the time of a step and the part of it spent waiting for its batch."""
-
-    def restart(self) -> None:
-        """Start the time of a step, which begins by waiting for its batch."""
-        self.started = time.perf_counter()
-
-    def batch_came(self) -> None:
-        """Record that the batch has arrived."""
-        self.waited = time.perf_counter() - self.started
-
-    def read(self) -> dict[str, float]:
-        """Return the seconds since the step began and the fraction of them spent waiting."""
-        spent = time.perf_counter() - self.started
-        return {"seconds": round(spent, 4), "waiting": round(self.waited / spent, 3)}
 
 
 class Saves:

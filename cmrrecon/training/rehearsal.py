@@ -75,6 +75,13 @@ def rehearse(
     -------
     Rehearsal
         The time covers training alone, without validation.
+
+    Raises
+    ------
+    InputError
+        If the saved state cannot be read (`checkpoint-damaged`, `checkpoint-format`).
+    CmrreconError
+        If another process of the run has ended (`process-lost`).
     """
     run = Run(recipe, device, group, plan)
     if (out / LAST).exists():

@@ -30,6 +30,8 @@ from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError, OutputError
 
 FINGERPRINT = "fingerprint.json"
+# Limit for a store to which other processes add scans all the time.
+MOST_LISTINGS = 100
 
 
 def add_scan(
@@ -313,12 +315,26 @@ def fingerprint(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def write_fingerprint(store: Path) -> Path:
     """Write the `fingerprint.json` of a store; paths in it are relative to the store."""
-    entries = []
-    for note in sorted(store.rglob("*.json")):
-        if note.name != FINGERPRINT and note.with_suffix(".h5").exists():
-            entry = json.loads(note.read_text())
-            entries.append({**entry, "path": str(note.with_suffix(".h5").relative_to(store))})
     path = store / FINGERPRINT
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(fingerprint(entries), indent=1) + "\n")
+    entries = _entries_of(store)
+
+    # A shard that ends at the same time may list fewer scans and write later. Therefore each shard
+    # lists again after it has written, and the last one to write has listed everything.
+    for _ in range(MOST_LISTINGS):
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(fingerprint(entries), indent=1) + "\n")
+
+        written, entries = entries, _entries_of(store)
+        if entries == written:
+            break
     return path
+
+
+def _entries_of(store: Path) -> list[dict[str, Any]]:
+    """Return the entries of all finished scans in a store, in the order of their paths."""
+    notes = [path for path in sorted(store.rglob("*.json")) if path.name != FINGERPRINT]
+    return [
+        {**json.loads(note.read_text()), "path": str(note.with_suffix(".h5").relative_to(store))}
+        for note in notes
+        if note.with_suffix(".h5").exists()
+    ]

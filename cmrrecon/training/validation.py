@@ -60,6 +60,13 @@ def validate(
     -------
     dict of float or None
         The scores by name; None if validation was stopped.
+
+    Raises
+    ------
+    Diverged
+        If an image is not finite, in any process.
+    CmrreconError
+        If another process of the run has ended (`process-lost`).
     """
     network.eval()
     diverged = False

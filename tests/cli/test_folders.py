@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cmrrecon import formats
+from cmrrecon.formats.reading import NO_MASK
 from cmrrecon.simulation import simulate
 
 Y, X = 48, 64
@@ -47,7 +48,7 @@ def test_undersampled_files_of_a_tree_are_skipped(run, tree, tmp_path, command, 
     expected = {"named/cine_lax_kus.mat", "UnderSample_Task1/P001/cine_sax.mat"}
     assert names == expected | {"ours/scan.h5", "data/scan.npz"}
     assert [record["status"] for record in done.records].count("done") == 1
-    assert "4 of 5" in done.err
+    assert len(skipped) == 4
     assert "warning" not in done.err
 
 
@@ -119,7 +120,7 @@ def test_a_missing_mask_is_not_noted_of_full_scans(run, tmp_path):
         ):
             done = run(*words)
             assert done.code == 0, done.err
-            assert ("non-zero in any coil" in done.err) == noted, words
+            assert (NO_MASK in done.err) == noted, words
 
 
 def official(root, year):
@@ -174,7 +175,7 @@ def test_the_commands_of_the_readme_run_through_official_trees(run, tmp_path, ye
     assert run("reconstruct", under, *words).code == 0
     of_tree = run("reconstruct", tree, *words)
     assert of_tree.code == 0, of_tree.err
-    assert "non-zero in any coil" not in of_tree.err
+    assert NO_MASK not in of_tree.err
     patterns = [record["pattern"] for record in of_tree.records]
     assert sorted(map(str, patterns)) == [*["None"] * full, "uniform"]
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from cmrrecon.networks.catalog import NETWORKS, build
 from cmrrecon.networks.checkpoints import headers, weights
@@ -103,6 +104,17 @@ def test_a_network_without_weights_is_shown_by_name(run):
     assert (record["kind"], record["network"]) == ("network", "promptmr")
     assert (record["config"]["variant"], record["parameters"]) == ("image", 81_528_317)
     assert "cascades: 12" in run("models", "show", "promptmr").out
+
+
+def test_a_file_named_like_a_network_is_shown_as_weights(run, network, tmp_path, monkeypatch):
+    weights.save(tmp_path / "a.safetensors", network, {})
+    named = {
+        key: headers.metadata(tmp_path / "a.safetensors")[key] for key in ("network", "config")
+    }
+    save_file(load_file(tmp_path / "a.safetensors"), tmp_path / "promptmr", named)
+    monkeypatch.chdir(tmp_path)
+    (record,) = run("models", "show", "promptmr", "--json").records
+    assert (record["kind"], record["metadata"]) == ("weights", {})
 
 
 def test_the_header_is_that_of_the_library(network, tmp_path):

@@ -123,7 +123,6 @@ def test_part_of_a_scan_is_not_scored_with_the_ranking_crop(run, tmp_path):
     run("reconstruct", scan, "-m", "zero-filled", "--slices", "2,3", "-o", tmp_path / "part.h5")
     done = run("evaluate", tmp_path / "part.h5", "--truth", scan, "--protocol", "2025")
     assert (done.code, done.codes) == (3, ["slice-missing"])
-    assert "2 of the 4 slices" in done.err
     assert (
         run(
             "evaluate", tmp_path / "part.h5", "--truth", scan, "--protocol", "2025", "--no-crop"

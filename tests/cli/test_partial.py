@@ -29,34 +29,38 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "coverage", "words"),
+    ("name", "coverage", "effective", "over_extent"),
     [
-        ("full", "fully sampled", "fully sampled"),
-        ("partial", "partial Fourier", "partial Fourier, effective R 1.33 (1 over the measured"),
-        ("low", "low resolution", "low resolution, effective R 1.3 (1 over the measured extent)"),
-        ("gaps", "undersampled", "effective R 1.2"),
+        ("full", "fully sampled", 1, 1),
+        ("partial", "partial Fourier", 1.33, 1),
+        ("low", "low resolution", 1.3, 1),
+        ("gaps", "undersampled", 1.2, 1.2),
     ],
 )
-def test_info_labels_what_was_measured(run, folder, name, coverage, words):
-    done = run("info", folder / f"{name}.npz", "--json")
-    (record,) = done.records
+def test_info_labels_what_was_measured(run, folder, name, coverage, effective, over_extent):
+    (record,) = run("info", folder / f"{name}.npz", "--json").records
     assert record["coverage"] == coverage
-    assert record["effective_acceleration_extent"] == (1.2 if name == "gaps" else 1)
-    assert words in run("info", folder / f"{name}.npz").out
+    assert record["effective_acceleration"] == effective
+    assert record["effective_acceleration_extent"] == over_extent
+
+    line = run("info", folder / f"{name}.npz").out
+    assert (coverage in line) == (name != "gaps")
+    assert (f"R {effective:g}" in line) == (name != "full")
 
 
 def test_references_need_the_edges_or_to_be_allowed(run, folder, tmp_path):
     images = tmp_path / "scan.h5"
-    done = run("reconstruct", folder / "partial.npz", "-m", "zero-filled", "-o", images)
-    assert "partial Fourier, effective R 1.33" in done.err
-    assert "stays zero" in done.err
+    done = run("reconstruct", folder / "partial.npz", "-m", "zero-filled", "-o", images, "--json")
+    (record,) = done.records
+    assert (record["coverage"], record["effective_acceleration"]) == ("partial Fourier", 1.33)
+    assert done.err.count("warning: ") == 1
     for name, code in (("full", None), ("partial", "kspace-partial"), ("gaps", "kspace-undersamp")):
         done = run("evaluate", images, "--truth", folder / f"{name}.npz", "--json")
         assert [found[:16] for found in done.codes] == ([] if code is None else [code[:16]])
     allowed = ("--allow-partial", "--json")
     done = run("evaluate", images, "--truth", folder / "partial.npz", *allowed)
-    assert "partial Fourier" in done.records[0]["reference_remarks"][0]
-    assert "partial Fourier" in done.err
+    (remark,) = done.records[0]["reference_remarks"]
+    assert f"warning: {remark}" in done.err
     done = run("evaluate", images, "--truth", folder / "gaps.npz", *allowed)
     assert done.codes == ["kspace-undersampled"]
 

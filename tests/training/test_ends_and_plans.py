@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.training import loop
+from cmrrecon.training import entries, loop
 from cmrrecon.training import recipe as recipes
 from cmrrecon.training.batch import Batch
 from cmrrecon.training.plan import batches_in_all
@@ -114,6 +114,27 @@ def test_a_dry_run_on_a_folder_of_files_writes_nothing(data, tmp_path):
     done = train("--out-dir", tmp_path / "run", "--dry-run", data=raw)
     assert done.exit_code == 0, done.output
     assert (tree(raw), tree(tmp_path)) == (before, [])
+
+
+def test_a_dry_run_of_a_run_on_files_leaves_the_index_as_it_is(data, tmp_path):
+    index = tmp_path / "index.json"
+    index.write_text("{}")
+    done = train("--out-dir", tmp_path, "--dry-run", data=data.parent / "raw")
+    assert done.exit_code == 0, done.output
+    assert index.read_text() == "{}"
+    assert tree(tmp_path) == [str(index)]
+
+
+def test_a_dry_run_uses_the_index_of_the_run(data, tmp_path, monkeypatch):
+    raw, index = data.parent / "raw", tmp_path / "index.json"
+    files = sorted(raw.rglob("*.mat"))
+    entries.index_scans(raw, files, index, lambda: None, lambda text: None)
+    before = index.read_bytes()
+
+    monkeypatch.setattr(entries, "_surveyed", None)
+    done = train("--out-dir", tmp_path, "--dry-run", data=raw)
+    assert done.exit_code == 0, done.output
+    assert (tree(tmp_path), index.read_bytes()) == ([str(index)], before)
 
 
 def test_the_older_name_of_the_folder_stays(data, tmp_path):

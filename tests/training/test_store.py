@@ -9,7 +9,11 @@ from cmrrecon.data import Scan
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling import undersample
+from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError
+from cmrrecon.training import entries as entries_module
+from cmrrecon.training import store as store_module
+from cmrrecon.training.entries import index_scans
 from cmrrecon.training.store import add_scan, fingerprint, write_fingerprint
 
 
@@ -165,3 +169,84 @@ def test_the_fingerprint_summarises_the_store(source, tmp_path):
     assert sorted(made["files"]) == ["P001/cine_sax.h5", "P002/T1map.h5"]
     assert made["scale"]["min"] <= made["scale"]["median"] <= made["scale"]["max"]
     assert fingerprint([])["scale"] is None
+
+
+class Stopped(Exception):
+    """What stops an index in a test."""
+
+
+@pytest.fixture
+def indexed(source, tmp_path):
+    """Index files; returns the subjects found, the bar's steps, the warnings and the cache."""
+    files = [source(scan(), f"P00{number}.mat") for number in (1, 2, 3)]
+    files[1].write_bytes(b"damaged")
+    folder, cache = files[0].parent, tmp_path / "run/index.json"
+
+    def index(stop_after=None):
+        steps, warnings = [], []
+
+        def advance():
+            steps.append(1)
+            if len(steps) == stop_after:
+                raise Stopped
+
+        entries = index_scans(folder, files, cache, advance, warnings.append)
+        return [entry["path"] for entry in entries], len(steps), len(warnings)
+
+    return index, cache
+
+
+def test_the_bar_counts_files_that_cannot_be_read(indexed):
+    index, _ = indexed
+    assert index() == (["P001.mat", "P003.mat"], 3, 1)
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"P001.mat": 1}', b'{"P001.mat": {}}', b"\xff"])
+def test_a_damaged_index_is_made_again(indexed, damage):
+    index, cache = indexed
+    cache.parent.mkdir()
+    cache.write_bytes(damage)
+    assert index() == (["P001.mat", "P003.mat"], 3, 1)
+    assert list(json.loads(cache.read_text())) == ["P001.mat", "P003.mat"]
+
+
+def test_the_index_is_written_once(indexed, monkeypatch):
+    index, cache = indexed
+    writes = []
+    monkeypatch.setattr(
+        entries_module, "atomic", lambda path: (writes.append(path), atomic(path))[1]
+    )
+    assert index() == index()
+    assert writes == [cache]
+
+
+@pytest.mark.parametrize("every", [1, 50])
+def test_an_index_that_is_stopped_keeps_what_it_found(indexed, monkeypatch, every):
+    index, cache = indexed
+    monkeypatch.setattr(entries_module, "FILES_A_WRITE", every)
+    with pytest.raises(Stopped):
+        index(stop_after=1)
+    assert list(json.loads(cache.read_text())) == ["P001.mat"]
+
+
+def test_a_stop_is_reported_even_if_the_index_cannot_be_written(indexed):
+    index, cache = indexed
+    cache.parent.write_text("a file in place of the folder")
+    with pytest.raises(Stopped):
+        index(stop_after=1)
+
+
+def test_a_fingerprint_lists_scans_that_another_shard_finishes_meanwhile(
+    source, tmp_path, monkeypatch
+):
+    store, path = tmp_path / "store", source(scan())
+    add_scan(path, store / "a.h5")
+    summarise = store_module.fingerprint
+
+    def slowly(entries):
+        if not (store / "b.h5").exists():
+            add_scan(path, store / "b.h5")
+        return summarise(entries)
+
+    monkeypatch.setattr(store_module, "fingerprint", slowly)
+    assert json.loads(write_fingerprint(store).read_text())["files"] == ["a.h5", "b.h5"]
