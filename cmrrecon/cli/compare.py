@@ -19,6 +19,7 @@ from cmrrecon.cli.comparison_settings import (
 )
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
+from cmrrecon.cli.inputs import Job
 from cmrrecon.tools.errors import CmrreconError, UsageError
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def compare(
         chosen = columns(_method_names(method, images_given=bool(images)), checkpoint or [])
         files = named_files(images or [], {"reference", *chosen})
         chosen_device = choose_device(device)
-        job = inputs.find_jobs([file], formats.is_scan)[0]
+        job = _one_job(file)
         target = figure_target(job, output, out_dir)
 
         with inputs.local_input(job) as path:
@@ -217,6 +218,21 @@ def _method_names(method: Sequence[str] | None, *, images_given: bool) -> list[s
     names = [name.strip() for text in method or () for name in text.split(",") if name.strip()]
     default = [] if images_given else ["zero-filled", "sense", DEFAULT_METHOD]
     return list(dict.fromkeys(names)) or default
+
+
+def _one_job(file: str) -> Job:
+    """Return the input; UsageError for a folder or a glob, which may hold several files."""
+    from cmrrecon import formats
+
+    found = inputs.find_jobs([file], formats.is_scan)
+    if len(found) > 1 or Path(file).is_dir():
+        raise UsageError(
+            "input-several",
+            f"{file} stands for {len(found)} files",
+            "A figure shows one scan",
+            f"Name one file, such as {found[0].name}",
+        )
+    return found[0]
 
 
 def _check_options(edges: bool, truth: Path | None, protocol: str) -> None:

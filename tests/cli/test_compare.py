@@ -261,3 +261,9 @@ def test_trials_are_printed_with_verbose_only(run, undersampled, tmp_path):
     (trials,) = [line for line in full if line.startswith("llr: ")]
     assert trials.startswith(decision)
     assert trials.count("llr ") > decision.count("llr ")
+
+
+def test_a_folder_is_not_compared(run, undersampled):
+    done = run("compare", undersampled.parent, "-m", "zero-filled", "--json")
+    assert done.code == 2
+    assert json.loads(done.out)["error"]["code"] == "input-several"
