@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import STREAM, Job
-from cmrrecon.tools.errors import CmrreconError, InputError, OutputError, UsageError
+from cmrrecon.tools.errors import InputError, OutputError, UsageError
 from cmrrecon.tools.machine import peak_memory_mb
 
 
@@ -114,11 +114,13 @@ def deliver(
 def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any]:
     """Make a product and return its record."""
     target = product.target
-    start, stamp, before = time.monotonic(), product.stamp(), _identity(target)
+    # The file that is written last; this process writes it only once all others are complete.
+    last = [target, *product.beside][-1]
+    start, stamp, before = time.monotonic(), product.stamp(), _identity(last)
 
     def finished_elsewhere() -> bool:
         """Return whether another process has finished the same output in the meantime."""
-        changed = not overwrite or _identity(target) != before
+        changed = _identity(last) is not None and (not overwrite or _identity(last) != before)
         return changed and _same_recipe(target, stamp)
 
     try:
@@ -126,8 +128,9 @@ def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> di
             made = product.make(file, stamp)
         if made.get("status") != "part":
             product.finish(stamp)
-    except CmrreconError:
-        if not finished_elsewhere():
+    except OutputError as error:
+        # Any other error is a failure, even if a file of this process is complete already.
+        if error.code != "parts-missing" or not finished_elsewhere():
             raise
         return {**record, "status": "skipped"}
 

@@ -1,7 +1,9 @@
 """Outputs are never stale, never replaced unasked, and scored against their own scan only."""
 
+import errno
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -202,6 +204,77 @@ def test_slices_survive_a_disk_that_is_full_at_the_end(run, full, tmp_path, monk
     done = run("reconstruct", full, "-m", "zero-filled", "-o", target)
     assert "2 of 2 slices" in done.err
     assert os.listdir(tmp_path) == ["a.h5"]
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Within the block, the disk has no room for files whose names contain the given text."""
+
+    @contextmanager
+    def disk(text):
+        replace = os.replace
+
+        def without_room(source, target):
+            if text in Path(target).name:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("cmrrecon.tools.atomic.os.replace", without_room)
+            yield
+
+    return disk
+
+
+@pytest.mark.parametrize("again", [(), ("--overwrite",)])
+def test_a_mask_without_room_is_a_failure(run, full, tmp_path, full_disk, again):
+    words = ("undersample", full, "-R", 4, "--out-dir", tmp_path, "--json")
+    if again:
+        assert run(*words).code == 0
+    with full_disk("_mask_"):
+        failed = run(*words, *again)
+    assert (failed.code, failed.codes) == (1, ["output-unwritable"])
+    assert [record["status"] for record in failed.records] == ["failed"]
+    assert run(*words, *again).records[0]["status"] == "done"
+
+
+@pytest.mark.parametrize("again", [(), ("--overwrite",)])
+def test_uncertainties_without_room_are_a_failure_that_keeps_the_slices(
+    run, full, tmp_path, full_disk, again
+):
+    words = ("reconstruct", full, "-m", "zero-filled", "--uncertainty", 2, "--json")
+    words = (*words, "-o", tmp_path / "a.h5")
+    if again:
+        assert run(*words).code == 0
+    with full_disk("a_uncertainty.h5"):
+        failed = run(*words, *again)
+    assert (failed.code, failed.codes) == (1, ["output-unwritable"])
+    assert [record["status"] for record in failed.records] == ["failed"]
+    done = run(*words, *again)
+    assert done.records[0]["status"] == "done"
+    assert "2 of 2 slices" in done.err
+    assert sorted(os.listdir(tmp_path)) == ["a.h5", "a_uncertainty.h5"]
+
+
+@pytest.mark.parametrize("again", [(), ("--overwrite",)])
+def test_slices_that_vanish_without_another_output_are_a_failure(
+    run, full, tmp_path, monkeypatch, again
+):
+    from cmrrecon.reconstruction.result import Result
+
+    words = ("reconstruct", full, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
+    if again:
+        assert run(*words).code == 0
+    save = Result.save
+
+    def too_late(self, path):
+        for folder in tmp_path.glob(".*.parts"):
+            shutil.rmtree(folder)
+        return save(self, path)
+
+    monkeypatch.setattr(Result, "save", too_late)
+    failed = run(*words, *again)
+    assert (failed.code, failed.codes) == (1, ["parts-missing"])
 
 
 def test_what_was_chosen_survives_an_interruption_before_the_first_slice(

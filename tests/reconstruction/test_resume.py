@@ -93,8 +93,24 @@ def test_a_store_keeps_layers_facts_and_a_note(tmp_path):
     assert (again.missing(), again.note()) == ([], {"method": "own"})
     store.clear()
     assert os.listdir(tmp_path) == []
-    with refused("output-unwritable"):
+    with refused("parts-missing"):
         store.facts()
+    for name in ("images", "uncertainty"):
+        with refused("parts-missing"):
+            store.layer(name)[0]
+
+
+def test_a_slice_whose_folder_is_removed_meanwhile_is_missing(tmp_path, monkeypatch):
+    """Another process finished the output and cleared the folder in the meantime."""
+    store, save = on_disk(tmp_path), np.save
+
+    def removed(file, array):
+        save(file, array)
+        store.clear()
+
+    monkeypatch.setattr(np, "save", removed)
+    with refused("parts-missing"):
+        store.save(1, {"images": torch.zeros(1, 2, 2)}, {})
 
 
 def test_a_slice_counts_only_when_its_images_are_there(tmp_path):
