@@ -3,6 +3,7 @@
 A file is either written completely or not at all. It is replaced only on request.
 """
 
+import hashlib
 import os
 import shutil
 import sys
@@ -257,9 +258,10 @@ def destination(job: Job, output: str | None, out_dir: Path | None, name: str) -
 
 def refuse_shared_targets(targets: Mapping[Job, Path]) -> None:
     """Refuse inputs whose outputs would have the same name."""
-    owners: dict[Path, Job] = {}
+    owners: dict[str, Job] = {}
     for job, target in targets.items():
-        first = owners.setdefault(target, job)
+        # A relative and an absolute path can name the same file.
+        first = owners.setdefault(os.path.realpath(target), job)
         if first is not job:
             raise UsageError(
                 "output-shared",
@@ -267,6 +269,35 @@ def refuse_shared_targets(targets: Mapping[Job, Path]) -> None:
                 "Every input needs its own output",
                 "Run a separate command for each of them",
             )
+
+
+def claim(claims: Path, target: Path, name: str) -> None:
+    """Reserve an output that is known only once its input has been read.
+
+    Parameters
+    ----------
+    claims : Path
+        Folder that all workers of this run share, with an empty file for each reserved output.
+    target : Path
+        The output.
+    name : str
+        Name of the input.
+
+    Raises
+    ------
+    UsageError
+        If another input of this run has the same output (`output-shared`).
+    """
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(target))).hexdigest()
+    try:
+        (claims / digest).touch(exist_ok=False)
+    except FileExistsError:
+        raise UsageError(
+            "output-shared",
+            f"The outputs of {name} and of another input would both be {target}",
+            "Every input needs its own output",
+            "Run a separate command for each of them",
+        ) from None
 
 
 @contextmanager

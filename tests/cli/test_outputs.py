@@ -530,3 +530,53 @@ def test_a_mask_of_no_official_name_put_on_data_in_the_folder_of_full_ones(run, 
         "evaluate", tmp_path / "r.h5", "--truth", tmp_path / "FullSample", "--json"
     ).records
     assert record["reference"] == str(folder / "cine_sax.mat")
+
+
+@pytest.fixture
+def twins(full, tmp_path):
+    """A folder with two scans whose names differ only in their suffix."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for name in ("a.h5", "a.npz"):
+        formats.write_scan(folder / name, formats.read(full))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("--workers", 2),
+        ("--overwrite",),
+        ("--shard", "1/2"),
+        ("--shard", "2/2"),
+        ("-o", "x.h5"),
+    ],
+)
+def test_reconstructions_never_share_an_output(run, twins, monkeypatch, more):
+    monkeypatch.chdir(twins.parent)
+    # One path is absolute, the other relative.
+    done = run("reconstruct", twins / "a.h5", "d/a.npz", "-m", "zero-filled", *more)
+    assert (done.code, done.codes) == (2, ["output-shared"])
+    assert sorted(os.listdir(twins)) == ["a.h5", "a.npz"]
+    assert os.listdir() == ["d"]
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", 2), ("--overwrite",), ("--dry-run",)])
+def test_undersampled_scans_never_share_an_output(run, twins, more):
+    """Their names come from the headers, so only the second of them can be refused."""
+    done = run("undersample", twins, "-R", 4, "--json", *more)
+    assert (done.code, done.codes) == (1, ["output-shared"])
+    planned = "--dry-run" in more
+    by_status = {record["status"]: record for record in done.records}
+    assert set(by_status) == {"planned" if planned else "done", "failed"}
+    assert by_status["failed"]["exit_code"] == 2
+    written = [f"cine_sax_{kind}_ktGaussian4.mat" for kind in ("kus", "mask")]
+    assert sorted(os.listdir(twins)) == ["a.h5", "a.npz", *([] if planned else written)]
+
+
+def test_one_name_for_the_outputs_of_all_shards_is_refused(run, twins, tmp_path):
+    for shard in ("1/2", "2/2"):
+        words = ("undersample", twins, "-R", 4, "-o", tmp_path / "u.h5", "--shard", shard)
+        assert run(*words).codes == ["output-shared"]
+    assert sorted(os.listdir(tmp_path)) == ["d"]
