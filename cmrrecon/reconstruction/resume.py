@@ -121,12 +121,13 @@ class OnDisk(Store):
         ------
         OutputError
             If the facts no longer exist, for instance because another process finished the output
-            (`parts-missing`), or cannot be read (`output-unwritable`).
+            (`parts-missing`), or are damaged (`parts-damaged`) or unreadable
+            (`output-unwritable`).
         """
         paths = [self.images.path(index, "json") for index in self.images.slices]
         try:
             with _loss_noticed(self.images.folder):
-                return [json.loads(path.read_text()) for path in paths]
+                return [_read_facts(path) for path in paths]
         except OSError as error:
             raise output_error(self.images.folder, error) from error
 
@@ -138,7 +139,7 @@ class OnDisk(Store):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.write_text(json.dumps(note))
                 _put_first(temporary, target)
-                kept: Facts = json.loads(target.read_text())
+                kept = _read_facts(target)
         except OSError as error:
             raise output_error(target, error) from error
         finally:
@@ -146,8 +147,12 @@ class OnDisk(Store):
         return kept
 
     def note(self) -> Facts | None:
-        kept: Facts | None = json.loads(self._note.read_text()) if self._note.exists() else None
-        return kept
+        try:
+            return _read_facts(self._note)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise output_error(self._note, error) from error
 
     @property
     def _note(self) -> Path:
@@ -200,6 +205,23 @@ class OnDisk(Store):
             raise
 
         self.clear()
+
+
+def _read_facts(path: Path) -> Facts:
+    """Return the facts in a file; refuse a damaged one, because slices depend on its content."""
+    try:
+        facts = json.loads(path.read_text())
+    except ValueError:
+        facts = None
+    if isinstance(facts, dict):
+        return facts
+
+    raise OutputError(
+        "parts-damaged",
+        f"{path} is damaged",
+        "It belongs to the finished slices of an unfinished run",
+        f"Remove the folder {path.parent} and run the same command again",
+    )
 
 
 @contextmanager
