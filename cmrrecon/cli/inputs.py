@@ -71,8 +71,6 @@ def find_jobs(
     wanted: Callable[[Path], bool],
     shard: str | None = None,
     *,
-    cost: Callable[[Job], int] | None = None,
-    slices: Callable[[Job], int] | None = None,
     accompanies: Callable[[Path], bool] | None = None,
 ) -> list[Job]:
     """Return the inputs as jobs, in natural order and without duplicates.
@@ -89,11 +87,6 @@ def find_jobs(
         Returns whether to use a file found in a folder.
     shard : str or None
         Shard of the inputs, see `parse_shard`; None means all inputs.
-    cost : Callable or None
-        Predicts the cost of a job, to balance the shards; None means `cost_of`.
-    slices : Callable or None
-        Returns the number of slices of a job that may be split among shards; None keeps jobs
-        whole.
     accompanies : Callable or None
         Returns whether a file only accompanies another one. Such files are left out unless there
         is nothing else.
@@ -130,21 +123,50 @@ def find_jobs(
     if accompanies is not None and len(everything) > 1:
         main = [job for job in everything if job.is_stream or not accompanies(job.path)]
         everything = main or everything
-    if shard is None:
-        return everything
-    part = parse_shard(shard, os.environ)
-    counts = slices
-    mine = share_of(
-        [(cost or cost_of)(job) for job in everything],
-        part,
-        None if counts is None else lambda item: counts(everything[item]),
-    )
-    return [replace(everything[item], part=slot) for item, slot in mine.items()]
+
+    return jobs_of_shard(everything, shard)
 
 
 def cost_of(job: Job) -> int:
     """Return the predicted cost of a job, see `predicted_cost`."""
     return 1 if job.is_stream else predicted_cost(job.path)
+
+
+def jobs_of_shard(
+    jobs: Sequence[Job],
+    shard: str | None,
+    *,
+    cost: Callable[[Job], int] = cost_of,
+    slices: Callable[[Job], int] | None = None,
+) -> list[Job]:
+    """Return the jobs of a shard, in order.
+
+    Parameters
+    ----------
+    jobs : Sequence of Job
+        The jobs of all shards.
+    shard : str or None
+        The shard, see `parse_shard`; None means all jobs.
+    cost : Callable
+        Predicts the cost of a job, to balance the shards.
+    slices : Callable or None
+        Returns the number of slices of a job that may be split among shards; None keeps jobs
+        whole.
+
+    Raises
+    ------
+    UsageError
+        If the shard is invalid, see `parse_shard`.
+    """
+    if shard is None:
+        return list(jobs)
+
+    mine = share_of(
+        [cost(job) for job in jobs],
+        parse_shard(shard, os.environ),
+        None if slices is None else lambda item: slices(jobs[item]),
+    )
+    return [replace(jobs[item], part=part) for item, part in mine.items()]
 
 
 def notes_of(scan: "Scan", mask: "SamplingMask | None" = None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 A file is either written completely or not at all. It is replaced only on request.
 """
 
+import hashlib
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import STREAM, Job
-from cmrrecon.tools.errors import CmrreconError, InputError, OutputError, UsageError
+from cmrrecon.tools.errors import InputError, OutputError, UsageError
 from cmrrecon.tools.machine import peak_memory_mb
 
 
@@ -114,11 +115,13 @@ def deliver(
 def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any]:
     """Make a product and return its record."""
     target = product.target
-    start, stamp, before = time.monotonic(), product.stamp(), _identity(target)
+    # The file that is written last; this process writes it only once all others are complete.
+    last = [target, *product.beside][-1]
+    start, stamp, before = time.monotonic(), product.stamp(), _identity(last)
 
     def finished_elsewhere() -> bool:
         """Return whether another process has finished the same output in the meantime."""
-        changed = not overwrite or _identity(target) != before
+        changed = _identity(last) is not None and (not overwrite or _identity(last) != before)
         return changed and _same_recipe(target, stamp)
 
     try:
@@ -126,8 +129,9 @@ def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> di
             made = product.make(file, stamp)
         if made.get("status") != "part":
             product.finish(stamp)
-    except CmrreconError:
-        if not finished_elsewhere():
+    except OutputError as error:
+        # Any other error is a failure, even if a file of this process is complete already.
+        if error.code != "parts-missing" or not finished_elsewhere():
             raise
         return {**record, "status": "skipped"}
 
@@ -254,9 +258,10 @@ def destination(job: Job, output: str | None, out_dir: Path | None, name: str) -
 
 def refuse_shared_targets(targets: Mapping[Job, Path]) -> None:
     """Refuse inputs whose outputs would have the same name."""
-    owners: dict[Path, Job] = {}
+    owners: dict[str, Job] = {}
     for job, target in targets.items():
-        first = owners.setdefault(target, job)
+        # A relative and an absolute path can name the same file.
+        first = owners.setdefault(os.path.realpath(target), job)
         if first is not job:
             raise UsageError(
                 "output-shared",
@@ -264,6 +269,35 @@ def refuse_shared_targets(targets: Mapping[Job, Path]) -> None:
                 "Every input needs its own output",
                 "Run a separate command for each of them",
             )
+
+
+def claim(claims: Path, target: Path, name: str) -> None:
+    """Reserve an output that is known only once its input has been read.
+
+    Parameters
+    ----------
+    claims : Path
+        Folder that all workers of this run share, with an empty file for each reserved output.
+    target : Path
+        The output.
+    name : str
+        Name of the input.
+
+    Raises
+    ------
+    UsageError
+        If another input of this run has the same output (`output-shared`).
+    """
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(target))).hexdigest()
+    try:
+        (claims / digest).touch(exist_ok=False)
+    except FileExistsError:
+        raise UsageError(
+            "output-shared",
+            f"The outputs of {name} and of another input would both be {target}",
+            "Every input needs its own output",
+            "Run a separate command for each of them",
+        ) from None
 
 
 @contextmanager

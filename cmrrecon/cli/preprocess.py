@@ -94,11 +94,13 @@ def preprocess(
         from cmrrecon import formats
         from cmrrecon.training.store import write_fingerprint
 
-        jobs = inputs.find_jobs(files, formats.is_scan, shard, cost=skipping.cost_of_full)
-        targets = _targets(jobs, out_dir)
+        everything = inputs.find_jobs(files, formats.is_scan)
+        targets = _targets(everything, out_dir)
+        jobs = inputs.jobs_of_shard(everything, shard, cost=skipping.cost_of_full)
+        targets = {job: targets[job] for job in jobs}
+
         # Labels are matched against all files, so that rows of other shards do not count as
         # unmatched.
-        everything = inputs.find_jobs(files, formats.is_scan) if shard and labels else jobs
         rows = None if labels is None else _rows(labels, [job.path for job in everything], console)
         if dry_run:
             _print_plan(targets, console)

@@ -11,7 +11,7 @@ from cmrrecon.cli.choices import complete_methods
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import cost_of
-from cmrrecon.cli.reconstruct_job import Plan, begin, slices_of
+from cmrrecon.cli.reconstruct_job import Plan, begin, slices_of, target_of
 from cmrrecon.cli.reconstruct_messages import method_record, print_methods
 from cmrrecon.cli.settings import parse_settings
 from cmrrecon.cli.workers import memory_of, run_in_parallel
@@ -181,15 +181,18 @@ def reconstruct(
         chosen_device = choose_device(device)
         on_gpu = chosen_device.type == "cuda" and chosen.on_gpu
 
-        jobs = inputs.find_jobs(
-            files,
-            formats.is_scan,
+        everything = inputs.find_jobs(files, formats.is_scan)
+        outputs.check_output(output, out_dir, len(everything), "images", as_json=json)
+        outputs.refuse_shared_targets(
+            {job: target_of(job, chosen.name, output, out_dir) for job in everything}
+        )
+        jobs = inputs.jobs_of_shard(
+            everything,
             shard,
             slices=partial(slices_of, slices=slices, axes=axes, dataset=dataset)
             if split_slices
             else None,
         )
-        outputs.check_output(output, out_dir, len(jobs), "images", as_json=json)
         if shard and not jobs:
             hint = "" if split_slices else "; use --split-slices to share the slices of scans"
             console.say(f"there are fewer scans than shards, so this shard has no scan{hint}")

@@ -76,8 +76,7 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
     with inputs.local_input(job) as path:
         task = _task(_scan(path, plan), plan, method)
         _describe(task.scan, path, job, console)
-        name = f"{job.stem}_{method.name}.h5"
-        target = outputs.destination(job, plan.output, plan.out_dir, name)
+        target = target_of(job, method.name, plan.output, plan.out_dir)
         beside = [uncertainty_path(target)] if plan.uncertainty else []
         record = {
             "input": job.name,
@@ -105,6 +104,11 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
         if done["status"] in ("done", "skipped"):
             for finished in (target, *beside):
                 Parts.forget(finished)
+
+
+def target_of(job: Job, method: str, output: str | None, out_dir: Path | None) -> Path:
+    """Return the file for the images of a job, by the name of the method."""
+    return outputs.destination(job, output, out_dir, f"{job.stem}_{method}.h5")
 
 
 def slices_of(job: Job, *, slices: str | None, axes: str | None, dataset: str | None) -> int:

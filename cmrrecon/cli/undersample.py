@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import environment, inputs, options, outputs, running, skipping
@@ -31,7 +32,7 @@ DEFAULT_ACCELERATION = 8.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The options that apply to every input."""
+    """The options that apply to every input, and the folder of claims; see `outputs.claim`."""
 
     pattern: str
     acceleration: float
@@ -45,6 +46,7 @@ class Plan:
     dataset: str | None
     overwrite: bool
     dry_run: bool
+    claims: Path
 
 
 def undersample(
@@ -120,7 +122,7 @@ def undersample(
     are already undersampled are skipped.
     """
     console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
-    with running.command(console):
+    with running.command(console), TemporaryDirectory(prefix="cmrrecon-") as claims:
         from cmrrecon import formats
 
         pattern_options = (pattern, acceleration, acs, seed, year)
@@ -139,9 +141,11 @@ def undersample(
             dataset=dataset,
             overwrite=overwrite,
             dry_run=dry_run,
+            claims=Path(claims),
         )
-        jobs = inputs.find_jobs(files, formats.is_scan, shard, cost=skipping.cost_of_full)
-        outputs.check_output(output, out_dir, len(jobs), "a scan", as_json=json)
+        everything = inputs.find_jobs(files, formats.is_scan)
+        outputs.check_output(output, out_dir, len(everything), "a scan", as_json=json)
+        jobs = inputs.jobs_of_shard(everything, shard, cost=skipping.cost_of_full)
         try:
             run_in_parallel(
                 jobs,
@@ -222,6 +226,7 @@ def _undersample_job(job: Job, plan: Plan, console: Console) -> None:
 
         named = (job.stem if job.is_stream else facts.base, facts.pattern, facts.acceleration)
         target = outputs.destination(job, plan.output, plan.out_dir, kus_name(*named))
+        outputs.claim(plan.claims, target, job.name)
         sources = [path, *([plan.mask] if plan.mask else [])]
         product = _product(job.name, target, sampled, sampling, year, sources, plan, console)
         if target.suffix.lower() in (".mat", ".cfl"):

@@ -49,7 +49,8 @@ class Parts(Sequence[Tensor]):
 
     def save(self, index: int, tensor: Tensor) -> None:
         """Store the tensor of slice `index`."""
-        with atomic(self.path(index)) as temporary, open(temporary, "wb") as file:
+        path = self.path(index)
+        with _loss_noticed(self.folder), atomic(path) as temporary, open(temporary, "wb") as file:
             np.save(file, tensor.cpu().numpy())
 
     def remove(self) -> None:
@@ -72,7 +73,8 @@ class Parts(Sequence[Tensor]):
     def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        stored = np.load(self.path(self.slices[index]), mmap_mode="c", allow_pickle=False)
+        with _loss_noticed(self.folder):
+            stored = np.load(self.path(self.slices[index]), mmap_mode="c", allow_pickle=False)
         return torch.from_numpy(stored)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -103,7 +105,8 @@ class OnDisk(Store):
         for name, parts in self.layers.items():
             if name != "images":
                 parts.save(index, layers[name])
-        with atomic(self.images.path(index, "json")) as temporary:
+        folder = self.images.folder
+        with _loss_noticed(folder), atomic(self.images.path(index, "json")) as temporary:
             temporary.write_text(json.dumps(facts))
         # Written last, because it marks the slice as finished.
         self.images.save(index, layers["images"])
@@ -117,11 +120,14 @@ class OnDisk(Store):
         Raises
         ------
         OutputError
-            If the facts no longer exist, for instance because another process finished the output.
+            If the facts no longer exist, for instance because another process finished the output
+            (`parts-missing`), or are damaged (`parts-damaged`) or unreadable
+            (`output-unwritable`).
         """
+        paths = [self.images.path(index, "json") for index in self.images.slices]
         try:
-            paths = [self.images.path(index, "json") for index in self.images.slices]
-            return [json.loads(path.read_text()) for path in paths]
+            with _loss_noticed(self.images.folder):
+                return [_read_facts(path) for path in paths]
         except OSError as error:
             raise output_error(self.images.folder, error) from error
 
@@ -129,10 +135,11 @@ class OnDisk(Store):
         target = self._note
         temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(note))
-            _put_first(temporary, target)
-            kept: Facts = json.loads(target.read_text())
+            with _loss_noticed(target.parent):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(json.dumps(note))
+                _put_first(temporary, target)
+                kept = _read_facts(target)
         except OSError as error:
             raise output_error(target, error) from error
         finally:
@@ -140,8 +147,12 @@ class OnDisk(Store):
         return kept
 
     def note(self) -> Facts | None:
-        kept: Facts | None = json.loads(self._note.read_text()) if self._note.exists() else None
-        return kept
+        try:
+            return _read_facts(self._note)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise output_error(self._note, error) from error
 
     @property
     def _note(self) -> Path:
@@ -194,6 +205,40 @@ class OnDisk(Store):
             raise
 
         self.clear()
+
+
+def _read_facts(path: Path) -> Facts:
+    """Return the facts in a file; refuse a damaged one, because slices depend on its content."""
+    try:
+        facts = json.loads(path.read_text())
+    except ValueError:
+        facts = None
+    if isinstance(facts, dict):
+        return facts
+
+    raise OutputError(
+        "parts-damaged",
+        f"{path} is damaged",
+        "It belongs to the finished slices of an unfinished run",
+        f"Remove the folder {path.parent} and run the same command again",
+    )
+
+
+@contextmanager
+def _loss_noticed(folder: Path) -> Iterator[None]:
+    """Raise `parts-missing` if files in the folder vanish within a `with` block."""
+    try:
+        yield
+    except (FileNotFoundError, OutputError) as error:
+        # `atomic` has turned the system's error into its own.
+        if isinstance(error, OutputError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise OutputError(
+            "parts-missing",
+            f"The finished slices in {folder} no longer exist",
+            "They are kept until the output is finished, unless another process removes them",
+            "Run the same command again",
+        ) from error
 
 
 def _put_first(mine: Path, target: Path) -> None:

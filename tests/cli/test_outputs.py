@@ -1,7 +1,9 @@
 """Outputs are never stale, never replaced unasked, and scored against their own scan only."""
 
+import errno
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,77 @@ def test_slices_survive_a_disk_that_is_full_at_the_end(run, full, tmp_path, monk
     done = run("reconstruct", full, "-m", "zero-filled", "-o", target)
     assert "2 of 2 slices" in done.err
     assert os.listdir(tmp_path) == ["a.h5"]
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Within the block, the disk has no room for files whose names contain the given text."""
+
+    @contextmanager
+    def disk(text):
+        replace = os.replace
+
+        def without_room(source, target):
+            if text in Path(target).name:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("cmrrecon.tools.atomic.os.replace", without_room)
+            yield
+
+    return disk
+
+
+@pytest.mark.parametrize("again", [(), ("--overwrite",)])
+def test_a_mask_without_room_is_a_failure(run, full, tmp_path, full_disk, again):
+    words = ("undersample", full, "-R", 4, "--out-dir", tmp_path, "--json")
+    if again:
+        assert run(*words).code == 0
+    with full_disk("_mask_"):
+        failed = run(*words, *again)
+    assert (failed.code, failed.codes) == (1, ["output-unwritable"])
+    assert [record["status"] for record in failed.records] == ["failed"]
+    assert run(*words, *again).records[0]["status"] == "done"
+
+
+@pytest.mark.parametrize("again", [(), ("--overwrite",)])
+def test_uncertainties_without_room_are_a_failure_that_keeps_the_slices(
+    run, full, tmp_path, full_disk, again
+):
+    words = ("reconstruct", full, "-m", "zero-filled", "--uncertainty", 2, "--json")
+    words = (*words, "-o", tmp_path / "a.h5")
+    if again:
+        assert run(*words).code == 0
+    with full_disk("a_uncertainty.h5"):
+        failed = run(*words, *again)
+    assert (failed.code, failed.codes) == (1, ["output-unwritable"])
+    assert [record["status"] for record in failed.records] == ["failed"]
+    done = run(*words, *again)
+    assert done.records[0]["status"] == "done"
+    assert "2 of 2 slices" in done.err
+    assert sorted(os.listdir(tmp_path)) == ["a.h5", "a_uncertainty.h5"]
+
+
+@pytest.mark.parametrize("again", [(), ("--overwrite",)])
+def test_slices_that_vanish_without_another_output_are_a_failure(
+    run, full, tmp_path, monkeypatch, again
+):
+    from cmrrecon.reconstruction.result import Result
+
+    words = ("reconstruct", full, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
+    if again:
+        assert run(*words).code == 0
+    save = Result.save
+
+    def too_late(self, path):
+        for folder in tmp_path.glob(".*.parts"):
+            shutil.rmtree(folder)
+        return save(self, path)
+
+    monkeypatch.setattr(Result, "save", too_late)
+    failed = run(*words, *again)
+    assert (failed.code, failed.codes) == (1, ["parts-missing"])
 
 
 def test_what_was_chosen_survives_an_interruption_before_the_first_slice(
@@ -456,3 +529,53 @@ def test_a_mask_of_no_official_name_put_on_data_in_the_folder_of_full_ones(run, 
         "evaluate", tmp_path / "r.h5", "--truth", tmp_path / "FullSample", "--json"
     ).records
     assert record["reference"] == str(folder / "cine_sax.mat")
+
+
+@pytest.fixture
+def twins(full, tmp_path):
+    """A folder with two scans whose names differ only in their suffix."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for name in ("a.h5", "a.npz"):
+        formats.write_scan(folder / name, formats.read(full))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("--workers", 2),
+        ("--overwrite",),
+        ("--shard", "1/2"),
+        ("--shard", "2/2"),
+        ("-o", "x.h5"),
+    ],
+)
+def test_reconstructions_never_share_an_output(run, twins, monkeypatch, more):
+    monkeypatch.chdir(twins.parent)
+    # One path is absolute, the other relative.
+    done = run("reconstruct", twins / "a.h5", "d/a.npz", "-m", "zero-filled", *more)
+    assert (done.code, done.codes) == (2, ["output-shared"])
+    assert sorted(os.listdir(twins)) == ["a.h5", "a.npz"]
+    assert os.listdir() == ["d"]
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", 2), ("--overwrite",), ("--dry-run",)])
+def test_undersampled_scans_never_share_an_output(run, twins, more):
+    """Their names come from the headers, so only the second of them can be refused."""
+    done = run("undersample", twins, "-R", 4, "--json", *more)
+    assert (done.code, done.codes) == (1, ["output-shared"])
+    planned = "--dry-run" in more
+    by_status = {record["status"]: record for record in done.records}
+    assert set(by_status) == {"planned" if planned else "done", "failed"}
+    assert by_status["failed"]["exit_code"] == 2
+    written = [f"cine_sax_{kind}_ktGaussian4.mat" for kind in ("kus", "mask")]
+    assert sorted(os.listdir(twins)) == ["a.h5", "a.npz", *([] if planned else written)]
+
+
+def test_one_name_for_the_outputs_of_all_shards_is_refused(run, twins, tmp_path):
+    for shard in ("1/2", "2/2"):
+        words = ("undersample", twins, "-R", 4, "-o", tmp_path / "u.h5", "--shard", shard)
+        assert run(*words).codes == ["output-shared"]
+    assert sorted(os.listdir(tmp_path)) == ["d"]

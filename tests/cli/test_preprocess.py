@@ -10,8 +10,10 @@ def test_preprocess_refuses_inputs_that_share_an_output(run, full, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         shutil.copy(full, tmp_path / folder)
-    done = run("preprocess", tmp_path / "a", tmp_path / "b", "--out-dir", tmp_path / "store")
-    assert (done.code, done.codes) == (2, ["output-shared"])
+    words = ("preprocess", tmp_path / "a", tmp_path / "b", "--out-dir", tmp_path / "store")
+    for more in ((), ("--shard", "1/2"), ("--shard", "2/2")):
+        done = run(*words, *more)
+        assert (done.code, done.codes) == (2, ["output-shared"])
     assert not (tmp_path / "store").exists()
 
 

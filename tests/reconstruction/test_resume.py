@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,8 +94,24 @@ def test_a_store_keeps_layers_facts_and_a_note(tmp_path):
     assert (again.missing(), again.note()) == ([], {"method": "own"})
     store.clear()
     assert os.listdir(tmp_path) == []
-    with refused("output-unwritable"):
+    with refused("parts-missing"):
         store.facts()
+    for name in ("images", "uncertainty"):
+        with refused("parts-missing"):
+            store.layer(name)[0]
+
+
+def test_a_slice_whose_folder_is_removed_meanwhile_is_missing(tmp_path, monkeypatch):
+    """Another process finished the output and cleared the folder in the meantime."""
+    store, save = on_disk(tmp_path), np.save
+
+    def removed(file, array):
+        save(file, array)
+        store.clear()
+
+    monkeypatch.setattr(np, "save", removed)
+    with refused("parts-missing"):
+        store.save(1, {"images": torch.zeros(1, 2, 2)}, {})
 
 
 def test_a_slice_counts_only_when_its_images_are_there(tmp_path):
@@ -103,6 +120,48 @@ def test_a_slice_counts_only_when_its_images_are_there(tmp_path):
     store.save(1, {"images": torch.zeros(1, 2, 2)}, {"data_residual": None})
     store.images.path(1).unlink()
     assert store.missing() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("text", [b"", b'{"weight": 0.', b"\xff\xfe", b"null", b"[1]"])
+def test_a_damaged_note_is_refused_and_kept(tmp_path, text):
+    store = on_disk(tmp_path)
+    store.save(1, {"images": torch.zeros(1, 2, 2)}, {})
+    note = store.images.folder / "note.json"
+    note.write_bytes(text)
+    with refused("parts-damaged"):
+        store.note()
+    with refused("parts-damaged"), store.kept_if_resumable():
+        store.keep_note({"weight": 0.1})
+    assert note.read_bytes() == text
+    assert store.missing() == [0, 2]
+
+
+def test_damaged_facts_are_refused(tmp_path):
+    store = on_disk(tmp_path, [1])
+    store.save(1, {"images": torch.zeros(1, 2, 2)}, {})
+    store.images.path(1, "json").write_text('{"data_')
+    with refused("parts-damaged"):
+        store.facts()
+
+
+def test_a_note_that_another_shard_clears_meanwhile_is_none(tmp_path, monkeypatch):
+    store = on_disk(tmp_path)
+    store.keep_note({"weight": 0.1})
+    read = Path.read_text
+
+    def cleared(path, *words, **named):
+        store.clear()
+        return read(path, *words, **named)
+
+    monkeypatch.setattr(Path, "read_text", cleared)
+    assert store.note() is None
+
+
+def test_a_note_that_cannot_be_read_is_an_error_of_the_output(tmp_path):
+    store = on_disk(tmp_path)
+    (store.images.folder / "note.json").mkdir(parents=True)
+    with refused("output-unwritable"):
+        store.note()
 
 
 @pytest.mark.parametrize(
