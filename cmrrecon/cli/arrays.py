@@ -41,16 +41,16 @@ class Scheduler:
 
 SLURM = "SLURM_ARRAY_TASK_"
 # These names are from the documentation of each scheduler. PBS does not report the number of tasks
-# in an array. LSF reports only the last index, which is larger than the number of tasks in an array
-# such as name[1,3,7]. Outside arrays, LSF sets LSB_JOBINDEX to 0, and Grid Engine sets SGE_TASK_ID
-# to "undefined".
+# in an array. LSF reports only the last index and the step, so an array such as name[1,3,7] looks like
+# name[1-7]: `assumption_about_array` says so. Outside arrays, LSF sets LSB_JOBINDEX to 0, and Grid
+# Engine sets SGE_TASK_ID to "undefined".
 SCHEDULERS = (
     Scheduler(
         "Slurm", f"{SLURM}ID", first=f"{SLURM}MIN", step=f"{SLURM}STEP", count=f"{SLURM}COUNT"
     ),
     Scheduler("PBS", "PBS_ARRAY_INDEX"),
     Scheduler("Torque", "PBS_ARRAYID"),
-    Scheduler("LSF", "LSB_JOBINDEX"),
+    Scheduler("LSF", "LSB_JOBINDEX", last="LSB_JOBINDEX_END", step="LSB_JOBINDEX_STEP"),
     Scheduler(
         "Grid Engine",
         "SGE_TASK_ID",
@@ -146,4 +146,18 @@ def _check_shard(scheduler: Scheduler, number: int, shard: Shard) -> Shard:
         f"--shard auto found {scheduler.name} task {number} in an array of {shard.total} tasks",
         "Task numbers must be evenly spaced; with auto/n they must run from 1 to n",
         "Number the tasks from 1, such as --array=1-64, or use --shard i/n",
+    )
+
+
+def assumption_about_array(text: str, environment: Mapping[str, str]) -> str | None:
+    """Return what `--shard auto` has to assume about a job array; None if it knows all of it."""
+    if text != "auto":
+        return None
+    scheduler, number = _task(environment)
+    if scheduler.name != "LSF":
+        return None
+    total = _in_array(scheduler, number, environment).total
+    return (
+        f"LSF does not report the number of tasks in the array: --shard auto assumes {total}; "
+        "for an array with gaps, number the tasks from 1 to n and use --shard auto/n"
     )

@@ -179,6 +179,7 @@ def evaluate(
             allow_partial=allow_partial,
         )
         jobs = inputs.find_jobs(files, formats.is_images, shard, accompanies=_is_uncertainty)
+        inputs.warn_about_array(shard, console)
         _evaluate_jobs(jobs, plan, output, whole=shard is None, fail_fast=fail_fast)
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmrrecon.cli.arrays import parse_shard
+from cmrrecon.cli.arrays import assumption_about_array, parse_shard
 from cmrrecon.cli.shards import Part, predicted_cost, share_of
 from cmrrecon.tools.errors import CmrreconError, InputError
 
 if TYPE_CHECKING:
+    from cmrrecon.cli.console import Console
     from cmrrecon.data import SamplingMask, Scan
 
 STREAM = "-"
@@ -167,6 +168,13 @@ def jobs_of_shard(
         None if slices is None else lambda item: slices(jobs[item]),
     )
     return [replace(jobs[item], part=part) for item, part in mine.items()]
+
+
+def warn_about_array(shard: str | None, console: "Console") -> None:
+    """Warn if the shard rests on an assumption about the job array."""
+    note = None if shard is None else assumption_about_array(shard, os.environ)
+    if note is not None:
+        console.warn(note)
 
 
 def notes_of(scan: "Scan", mask: "SamplingMask | None" = None) -> tuple[str, ...]:

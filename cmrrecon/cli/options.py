@@ -96,5 +96,5 @@ Verbose = Annotated[
     bool,
     option("--verbose", "-v", help="Also print trials, weights and other details of each scan."),
 ]
-Quiet = Annotated[bool, option("--quiet", "-q", help="Print only warnings and errors.")]
+Quiet = Annotated[bool, option("--quiet", "-q", help="Print only results, warnings and errors.")]
 Json = Annotated[bool, option("--json", help="Print one JSON line per result on standard output.")]

@@ -193,6 +193,7 @@ def reconstruct(
             if split_slices
             else None,
         )
+        inputs.warn_about_array(shard, console)
         if shard and not jobs:
             hint = "" if split_slices else "; use --split-slices to share the slices of scans"
             console.say(f"there are fewer scans than shards, so this shard has no scan{hint}")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.cli.arrays import Shard, parse_shard
+from cmrrecon.cli.arrays import Shard, assumption_about_array, parse_shard
 from cmrrecon.cli.environment import allotted_memory, allotted_threads, use_allotted_threads
 from cmrrecon.cli.shards import Part, assign, predicted_cost, share_of
 from cmrrecon.reconstruction import resume
@@ -47,6 +47,12 @@ from cmrrecon.reconstruction import resume
         ("auto/8", {"PBS_ARRAY_INDEX": "2"}, Shard(2, 8)),
         ("auto/8", {"PBS_ARRAYID": "8"}, Shard(8, 8)),
         ("auto/8", {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "8"}, Shard(3, 8)),
+        ("auto", {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "8"}, Shard(3, 8)),
+        (
+            "auto",
+            {"LSB_JOBINDEX": "5", "LSB_JOBINDEX_END": "7", "LSB_JOBINDEX_STEP": "2"},
+            Shard(3, 4),
+        ),
         (
             "auto",
             {
@@ -81,12 +87,7 @@ def test_the_task_of_a_job_array(text, environment, shard):
         ("auto", {"SGE_TASK_ID": "undefined"}, "slurm-array-missing"),
         ("auto", {"PBS_ARRAY_INDEX": "1"}, "array-count-missing"),
         ("auto", {"PBS_ARRAYID": "1"}, "array-count-missing"),
-        # The array may be [1-7], or [1,3,7] with three tasks: the variables are the same.
-        (
-            "auto",
-            {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "7", "LSB_JOBINDEX_STEP": "1"},
-            "array-count-missing",
-        ),
+        ("auto", {"LSB_JOBINDEX": "3"}, "array-count-missing"),
         ("auto/8", {"PBS_ARRAY_INDEX": "0"}, "slurm-array-uneven"),
         ("auto/8", {"PBS_ARRAY_INDEX": "9"}, "slurm-array-uneven"),
         (
@@ -377,3 +378,10 @@ def test_undersampled_files_that_appear_do_not_change_the_shards(run, full, tmp_
     done = [record["input"] for record in (*first, *second) if record["status"] == "done"]
     assert sorted(done) == sorted(map(str, tmp_path.glob("*/cine_sax.mat")))
     assert len(done) == 4
+
+
+def test_an_array_of_lsf_is_assumed_to_have_no_gaps_and_a_warning_says_so():
+    environment = {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "7", "LSB_JOBINDEX_STEP": "1"}
+    assert "7" in assumption_about_array("auto", environment)
+    assert assumption_about_array("auto/7", environment) is None
+    assert assumption_about_array("auto", {"SLURM_ARRAY_TASK_ID": "1"}) is None
