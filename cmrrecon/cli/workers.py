@@ -5,6 +5,7 @@ prints them in the order of the inputs. Stdout is therefore the same with any nu
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Any, Self
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.environment import allotted_memory
 from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.running import run_jobs, without_work
+from cmrrecon.cli.running import INTERRUPTED, run_jobs, without_work
 from cmrrecon.cli.worker import Event, Work, serve
 from cmrrecon.tools.errors import CmrreconError, MemoryShortage
 from cmrrecon.tools.machine import available_memory
@@ -227,6 +228,12 @@ class WorkerPool:
                 batch.reached(worker.job, *content)
             return
 
+        if kind == "interrupted":
+            # Another program ended the worker, because `_stop` receives its own messages.
+            self._ended[worker.job] = _warnings(content), _terminated()
+            self._dismiss(worker)
+            return
+
         events, failure = content
         self._ended[worker.job] = events, failure
         if batch is not None:
@@ -241,7 +248,9 @@ class WorkerPool:
         worker.process.join(1)
         code = worker.process.exitcode
         failure: CmrreconError
-        if code is not None and code > 0:
+        if code in (INTERRUPTED, -signal.SIGTERM):
+            failure = _terminated()
+        elif code is not None and code > 0:
             failure = CmrreconError(
                 "fault",
                 f"The worker process exited with code {code}",
@@ -280,8 +289,9 @@ class WorkerPool:
             try:
                 while worker.pipe.poll(max(0.0, ends - time.monotonic())):
                     kind, content = worker.pipe.recv()
-                    if kind == "ended":
-                        self._replay([event for event in content[0] if event[0] == "warn"])
+                    if kind != "progress":
+                        events = content if kind == "interrupted" else content[0]
+                        self._replay(_warnings(events))
                         break
             except Exception:
                 # The worker ended, or was stopped while sending a message.
@@ -294,3 +304,17 @@ class WorkerPool:
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+
+
+def _warnings(events: Sequence[Event]) -> list[Event]:
+    """Return the warnings of an unfinished job, such as that finished slices are kept."""
+    return [event for event in events if event[0] == "warn"]
+
+
+def _terminated() -> CmrreconError:
+    return CmrreconError(
+        "worker-terminated",
+        "Another program terminated the worker process",
+        "This happens when someone runs `kill`, or when a monitor protects the system's memory",
+        "Run the command again, with fewer workers if memory was short",
+    )

@@ -1,25 +1,23 @@
 """Scans side by side: same results, failures one by one, no process left behind."""
 
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
+from worker_jobs import begin, refuse, wait_for
 
 from cmrrecon import formats
 from cmrrecon.cli import workers
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.workers import memory_of, run_in_parallel
-from cmrrecon.tools.errors import InputError, UsageError
 
 
 @pytest.fixture
@@ -63,32 +61,6 @@ def test_undersampling_side_by_side(run, tree, tmp_path):
     assert [record["status"] for record in again.records] == ["skipped", "failed", *["skipped"] * 2]
 
 
-def echo(job, console, folder):
-    """Work on a job whose stem says what happens."""
-    word = job.stem.split("_")[0]
-    (folder / f"{job.stem}-{os.getpid()}").touch()
-    if word == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if word == "exit":
-        os._exit(3)
-    if word == "fail":
-        raise InputError("file-empty", "Found", "Expected", "Remedy")
-    if word == "fault":
-        raise ZeroDivisionError
-    if word == "slow":
-        time.sleep(1)
-    console.warn(f"warned of {job.stem}")
-    console.result({"status": "done", "input": job.stem}, job.stem)
-
-
-def begin(folder):
-    return partial(echo, folder=folder)
-
-
-def refuse():
-    raise UsageError("unknown-method", "Found", "Expected", "Remedy")
-
-
 def side_by_side(names, folder, count=2, start=None, memory=lambda job: 0, fail_fast=False):
     jobs = [Job(name, Path(name), Path()) for name in names]
     try:
@@ -117,6 +89,15 @@ def test_results_come_in_the_order_of_the_inputs_and_failures_one_by_one(tmp_pat
     assert "warning: 1/7 warned of slow" in shown.err
 
 
+def test_a_worker_terminated_from_outside_fails_its_input_alone(tmp_path, capfd):
+    assert side_by_side(["a", "terminated", "unready", "b", "c"], tmp_path) == 1
+    shown = capfd.readouterr()
+    assert shown.out.split() == ["a", "b", "c"]
+    errors = re.findall(r"^error\[([a-z-]+)\]: (\d)/5 ", shown.err, re.MULTILINE)
+    assert errors == [("worker-terminated", "2"), ("worker-terminated", "3")]
+    assert "warning: 2/5 warned of terminated" in shown.err
+
+
 def test_a_start_that_fails_is_reported_for_every_input(tmp_path, capfd):
     assert side_by_side(["a", "b"], tmp_path, start=refuse) == 1
     assert capfd.readouterr().err.count("error[unknown-method]") == 2
@@ -128,7 +109,7 @@ def processes(folder):
 
 def test_no_more_run_at_once_than_memory_holds(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(workers, "available_memory", lambda: 3 * workers.LIBRARIES)
-    names = [f"slow_{i}" for i in range(3)]
+    names = ["a", "b", "c"]
     small, large = tmp_path / "small", tmp_path / "large"
     small.mkdir()
     large.mkdir()
@@ -161,13 +142,6 @@ def alive(pid):
 def children(pid):
     found = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in found.read_text().split()]
-
-
-def wait_for(condition, seconds=90):
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.05)
 
 
 # The program, whose reconstruction of a slice takes a second more.
