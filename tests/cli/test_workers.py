@@ -61,13 +61,13 @@ def test_undersampling_side_by_side(run, tree, tmp_path):
     assert [record["status"] for record in again.records] == ["skipped", "failed", *["skipped"] * 2]
 
 
-def side_by_side(names, folder, count=2, start=None, memory=lambda job: 0, fail_fast=False):
+def side_by_side(names, folder, *, start=None, memory=lambda job: 0, fail_fast=False):
     jobs = [Job(name, Path(name), Path()) for name in names]
     try:
         run_in_parallel(
             jobs,
             start or partial(begin, folder),
-            count,
+            2,
             Console(),
             fail_fast=fail_fast,
             cost=lambda job: 1.0,
@@ -96,6 +96,31 @@ def test_a_worker_terminated_from_outside_fails_its_input_alone(tmp_path, capfd)
     errors = re.findall(r"^error\[([a-z-]+)\]: (\d)/5 ", shown.err, re.MULTILINE)
     assert errors == [("worker-terminated", "2"), ("worker-terminated", "3")]
     assert "warning: 2/5 warned of terminated" in shown.err
+
+
+def test_finished_jobs_are_reported_after_the_first_failure(tmp_path, capfd):
+    # The first job fails while the last one runs.
+    names = ["last", "a", "fail", "b", "stuck"]
+    assert side_by_side(names, tmp_path, fail_fast=True) == 1
+    shown = capfd.readouterr()
+    assert shown.out.split() == ["a", "b"]
+    errors = re.findall(r"^error\[([a-z-]+)\]: (\d)/5 ", shown.err, re.MULTILINE)
+    assert errors == [("file-empty", "1"), ("file-empty", "3")]
+    assert "warning: 4/5 warned of b" in shown.err
+    assert "last, fail" in shown.err.splitlines()[-1]
+
+
+def test_finished_jobs_are_reported_when_interrupted(tmp_path, capfd):
+    def memory(job):
+        if job.stem == "c":
+            raise KeyboardInterrupt
+        return 0
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(["stuck", "a", "b", "c"], tmp_path, memory=memory)
+    shown = capfd.readouterr()
+    assert shown.out.split() == ["a", "b"]
+    assert "warning: 3/4 warned of b" in shown.err
 
 
 def test_a_start_that_fails_is_reported_for_every_input(tmp_path, capfd):
