@@ -79,12 +79,8 @@ def memory_of(job: Job, *, axes: str | None, dataset: str | None) -> int:
     from cmrrecon.formats.kinds import HEAD
     from cmrrecon.tools.files import first_bytes
 
-    try:
-        frames, slices, coils, y, x = formats.read(job.path, axes=axes, dataset=dataset).shape
-        by_slice = sniff(first_bytes(job.path, HEAD))
-    except CmrreconError:
-        # The worker reports the problem.
-        return 0
+    frames, slices, coils, y, x = formats.read(job.path, axes=axes, dataset=dataset).shape
+    by_slice = sniff(first_bytes(job.path, HEAD))
     series = 8 * frames * coils * y * x
     # Formats other than HDF5 are read as a whole.
     return SERIES_FACTOR * series + (0 if by_slice else slices * series)
@@ -210,7 +206,11 @@ class WorkerPool:
 
     def _need(self, index: int) -> int:
         if index not in self._needs:
-            self._needs[index] = self.memory(self.jobs[index])
+            try:
+                self._needs[index] = self.memory(self.jobs[index])
+            except Exception:
+                # The worker reports the problem.
+                self._needs[index] = 0
         return self._needs[index]
 
     def _start_worker(self) -> Worker:

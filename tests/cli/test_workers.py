@@ -146,6 +146,14 @@ def test_no_more_run_at_once_than_memory_holds(tmp_path, capfd, monkeypatch):
     assert "GB" not in capfd.readouterr().err
 
 
+def test_a_failed_prediction_of_memory_fails_no_input(tmp_path, capfd):
+    def memory(job):
+        return 1 // (job.stem != "c")
+
+    assert side_by_side(["a", "b", "c", "d"], tmp_path, memory=memory) == 0
+    assert capfd.readouterr().out.split() == ["a", "b", "c", "d"]
+
+
 def test_memory_follows_the_size_of_a_series_and_the_format(full, tmp_path):
     series = 8 * 3 * 4 * 64 * 96
     job = Job(str(full), full, Path())
@@ -153,7 +161,6 @@ def test_memory_follows_the_size_of_a_series_and_the_format(full, tmp_path):
     np.savez(tmp_path / "a.npz", kspace=np.ones((3, 2, 4, 64, 96), np.complex64))
     whole = Job("a.npz", tmp_path / "a.npz", Path())
     assert memory_of(whole, axes=None, dataset=None) == (workers.SERIES_FACTOR + 2) * series
-    assert memory_of(Job("b", tmp_path / "b", Path()), axes=None, dataset=None) == 0
 
 
 def alive(pid):
