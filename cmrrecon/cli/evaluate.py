@@ -134,7 +134,9 @@ def evaluate(
             autocompletion=complete_formats,
         ),
     ] = None,
-    quiet: options.Quiet = False,
+    quiet: Annotated[
+        bool, options.option("--quiet", "-q", help="Print only scores, warnings and errors.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Score reconstructions against references with a named protocol.

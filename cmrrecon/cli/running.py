@@ -15,6 +15,8 @@ from cmrrecon.tools.errors import CmrreconError, MemoryShortage, is_memory_short
 from cmrrecon.tools.files import input_error
 
 INTERRUPTED = 130
+# The name of an input and its error.
+Failure = tuple[str, CmrreconError]
 
 
 @contextmanager
@@ -43,6 +45,7 @@ def run_jobs(
     *,
     fail_fast: bool = False,
     cost: Callable[[Job], float] = lambda job: 1.0,
+    finish: Callable[[], list[Failure]] = list,
 ) -> None:
     """Work on every job in turn, then exit with the right code.
 
@@ -61,8 +64,11 @@ def run_jobs(
         Whether to stop at the first failure.
     cost : Callable
         Predicts the cost of a job in any unit, to estimate the time left.
+    finish : Callable
+        Ends the work in other processes, also after an interruption. Reports the jobs that they
+        finished, and returns their failures.
     """
-    failures: list[tuple[str, CmrreconError]] = []
+    failures: list[Failure] = []
     several = len(jobs) > 1
     names = [job.path.name for job in jobs]
     batch = Batch(console, names, [cost(job) for job in jobs]) if several else None
@@ -77,6 +83,7 @@ def run_jobs(
                 if failure is not None and fail_fast:
                     break
     finally:
+        failures += finish()
         console.number = None
 
     if several and failures:
@@ -106,13 +113,18 @@ def _attempt(
             work(job)
     except CmrreconError as error:
         failure = error
-        console.error(error, job.name)
-        console.result(failure_record(job.name, error), None)
+        report_failure(console, job.name, error)
 
     if batch is not None:
         made = console.counts - counts
         batch.end(index, worked=failure is None and not without_work(made))
     return failure
+
+
+def report_failure(console: Console, name: str, error: CmrreconError) -> None:
+    """Print the error of an input and its record."""
+    console.error(error, name)
+    console.result(failure_record(name, error), None)
 
 
 def without_work(results: Iterable[str]) -> bool:

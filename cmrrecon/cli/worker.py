@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -109,17 +110,21 @@ def serve(pipe: Connection, begin: Callable[[], Work], count: int, threads: int)
                     work(job, console)
             except CmrreconError as error:
                 failure = error
-            pipe.send(("ended", (console.events, failure)))
-            console = None
+            events, console = console.events, None
+            pipe.send(("ended", (events, failure)))
     except (EOFError, OSError):
         return
     except KeyboardInterrupt:
         if console is not None:
-            pipe.send(("ended", (console.events, None)))
+            # The main process may no longer exist.
+            with suppress(OSError):
+                pipe.send(("interrupted", console.events))
         sys.exit(INTERRUPTED)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    # A second signal must not disturb the end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

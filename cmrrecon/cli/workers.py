@@ -5,6 +5,7 @@ prints them in the order of the inputs. Stdout is therefore the same with any nu
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Self
+from typing import Any
 
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.environment import allotted_memory
 from cmrrecon.cli.inputs import Job
-from cmrrecon.cli.running import run_jobs, without_work
+from cmrrecon.cli.running import INTERRUPTED, Failure, report_failure, run_jobs, without_work
 from cmrrecon.cli.worker import Event, Work, serve
 from cmrrecon.tools.errors import CmrreconError, MemoryShortage
 from cmrrecon.tools.machine import available_memory
@@ -67,8 +68,8 @@ def run_in_parallel(
         run_jobs(jobs, lambda job: work(job, console), console, fail_fast=fail_fast, cost=cost)
         return
 
-    with WorkerPool(jobs, begin, count, console, memory) as pool:
-        run_jobs(jobs, pool.collect, console, fail_fast=fail_fast, cost=cost)
+    pool = WorkerPool(jobs, begin, count, console, memory)
+    run_jobs(jobs, pool.collect, console, fail_fast=fail_fast, cost=cost, finish=pool.stop)
 
 
 def memory_of(job: Job, *, axes: str | None, dataset: str | None) -> int:
@@ -78,12 +79,8 @@ def memory_of(job: Job, *, axes: str | None, dataset: str | None) -> int:
     from cmrrecon.formats.kinds import HEAD
     from cmrrecon.tools.files import first_bytes
 
-    try:
-        frames, slices, coils, y, x = formats.read(job.path, axes=axes, dataset=dataset).shape
-        by_slice = sniff(first_bytes(job.path, HEAD))
-    except CmrreconError:
-        # The worker reports the problem.
-        return 0
+    frames, slices, coils, y, x = formats.read(job.path, axes=axes, dataset=dataset).shape
+    by_slice = sniff(first_bytes(job.path, HEAD))
     series = 8 * frames * coils * y * x
     # Formats other than HDF5 are read as a whole.
     return SERIES_FACTOR * series + (0 if by_slice else slices * series)
@@ -99,7 +96,7 @@ class Worker:
 
 
 class WorkerPool:
-    """Processes that work on jobs; a context manager that leaves no process behind.
+    """Processes that work on jobs, until `stop` ends them.
 
     Parameters
     ----------
@@ -127,12 +124,6 @@ class WorkerPool:
         self._ended: dict[int, tuple[list[Event], CmrreconError | None]] = {}
         self._warned = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        self._stop(failed=kind is not None)
-
     def collect(self, job: Job) -> None:
         """Wait for a job, print its messages, and raise its error if it failed."""
         index = next(i for i, one in enumerate(self.jobs) if one is job)
@@ -144,6 +135,32 @@ class WorkerPool:
         self._replay(events)
         if failure is not None:
             raise failure
+
+    def stop(self) -> list[Failure]:
+        """End all workers, report the finished jobs, and return the failures among them.
+
+        Busy workers keep their finished slices.
+        """
+        busy = [worker for worker in self._workers if worker.job is not None]
+        busy.sort(key=lambda worker: worker.job or 0)
+        for worker in busy:
+            worker.process.terminate()
+
+        ends = time.monotonic() + GRACE
+        try:
+            failures = self._report_ended()
+            for worker in busy:
+                self._await_end(worker, ends)
+                failures += self._report_ended()
+        finally:
+            for worker in self._workers:
+                worker.pipe.close()
+            for worker in self._workers:
+                worker.process.join(max(0.1, ends - time.monotonic()))
+                if worker.process.is_alive():
+                    worker.process.kill()
+                    worker.process.join()
+        return failures
 
     def _assign_jobs(self) -> None:
         """Assign waiting jobs to idle workers as far as memory allows."""
@@ -189,7 +206,11 @@ class WorkerPool:
 
     def _need(self, index: int) -> int:
         if index not in self._needs:
-            self._needs[index] = self.memory(self.jobs[index])
+            try:
+                self._needs[index] = self.memory(self.jobs[index])
+            except Exception:
+                # The worker reports the problem.
+                self._needs[index] = 0
         return self._needs[index]
 
     def _start_worker(self) -> Worker:
@@ -227,6 +248,12 @@ class WorkerPool:
                 batch.reached(worker.job, *content)
             return
 
+        if kind == "interrupted":
+            # Another program ended the worker, because `stop` receives its own messages.
+            self._ended[worker.job] = _warnings(content), _terminated()
+            self._dismiss(worker)
+            return
+
         events, failure = content
         self._ended[worker.job] = events, failure
         if batch is not None:
@@ -241,7 +268,9 @@ class WorkerPool:
         worker.process.join(1)
         code = worker.process.exitcode
         failure: CmrreconError
-        if code is not None and code > 0:
+        if code in (INTERRUPTED, -signal.SIGTERM):
+            failure = _terminated()
+        elif code is not None and code > 0:
             failure = CmrreconError(
                 "fault",
                 f"The worker process exited with code {code}",
@@ -268,29 +297,44 @@ class WorkerPool:
         for name, words in events:
             getattr(self.console, name)(*words)
 
-    def _stop(self, *, failed: bool) -> None:
-        """End all workers; busy workers keep their finished slices."""
-        busy = [worker for worker in self._workers if worker.job is not None]
-        for worker in busy:
-            worker.process.terminate()
+    def _report_ended(self) -> list[Failure]:
+        """Report the ended jobs in the order of the inputs, and return the failures."""
+        failures = []
+        for index in sorted(self._ended):
+            self.console.number = (index + 1, len(self.jobs))
+            events, failure = self._ended.pop(index)
+            self._replay(events)
 
-        # Print their last warnings, such as that finished slices are kept.
-        ends = time.monotonic() + GRACE
-        for worker in busy:
-            try:
-                while worker.pipe.poll(max(0.0, ends - time.monotonic())):
-                    kind, content = worker.pipe.recv()
-                    if kind == "ended":
-                        self._replay([event for event in content[0] if event[0] == "warn"])
-                        break
-            except Exception:
-                # The worker ended, or was stopped while sending a message.
-                pass
+            if failure is not None:
+                name = self.jobs[index].name
+                report_failure(self.console, name, failure)
+                failures.append((name, failure))
+        return failures
 
-        for worker in self._workers:
-            worker.pipe.close()
-        for worker in self._workers:
-            worker.process.join(max(0.1, ends - time.monotonic()) if failed else GRACE)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+    def _await_end(self, worker: Worker, ends: float) -> None:
+        """Wait for the last message of a stopped worker; one that was interrupted may warn."""
+        assert worker.job is not None
+        try:
+            while worker.pipe.poll(max(0.0, ends - time.monotonic())):
+                kind, content = worker.pipe.recv()
+                if kind != "progress":
+                    ended = kind == "ended"
+                    self._ended[worker.job] = content if ended else (_warnings(content), None)
+                    return
+        except Exception:
+            # The worker ended, or was stopped while sending a message.
+            pass
+
+
+def _warnings(events: Sequence[Event]) -> list[Event]:
+    """Return the warnings of an unfinished job, such as that finished slices are kept."""
+    return [event for event in events if event[0] == "warn"]
+
+
+def _terminated() -> CmrreconError:
+    return CmrreconError(
+        "worker-terminated",
+        "Another program terminated the worker process",
+        "This happens when someone runs `kill`, or when a monitor protects the system's memory",
+        "Run the command again, with fewer workers if memory was short",
+    )
