@@ -41,9 +41,9 @@ class Scheduler:
 
 SLURM = "SLURM_ARRAY_TASK_"
 # These names are from the documentation of each scheduler. PBS does not report the number of tasks
-# in an array. LSF reports only the last index and the step, so an array such as name[1,3,7] looks like
-# name[1-7]: `assumption_about_array` says so. Outside arrays, LSF sets LSB_JOBINDEX to 0, and Grid
-# Engine sets SGE_TASK_ID to "undefined".
+# in an array. LSF reports only the last index and the step: name[1,3,7] looks like name[1-7], see
+# `assumption_about_array`. Outside arrays, LSF sets LSB_JOBINDEX to 0, and Grid Engine sets
+# SGE_TASK_ID to "undefined".
 SCHEDULERS = (
     Scheduler(
         "Slurm", f"{SLURM}ID", first=f"{SLURM}MIN", step=f"{SLURM}STEP", count=f"{SLURM}COUNT"
