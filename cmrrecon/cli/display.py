@@ -135,11 +135,13 @@ class Display:
 
 
 def time_left(seconds: float | None, scope: str = "", *, short: bool = True) -> str:
-    """Format the remaining time: `2:05 left` on a bar, `125 s left` in a log file."""
+    """Format the remaining time: `2:05 left` on a bar, `125 s left` or `50 min left` in a log."""
     if seconds is None:
         return "time left unknown"
     if not short:
-        return f"{seconds:.0f} s left{scope}"
+        units = (("h", 3600), ("min", 60), ("s", 1))
+        unit, length = next(one for one in units if seconds >= 10 * one[1] or one[1] == 1)
+        return f"{seconds / length:.0f} {unit} left{scope}"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     clock = f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

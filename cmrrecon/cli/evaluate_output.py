@@ -93,12 +93,12 @@ class Output:
     def table(
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, names: int = 1
     ) -> None:
-        """Print a table on standard output if that is the format, otherwise on standard error."""
+        """Print a table on standard output if that is the format, on standard error without one."""
         width = shutil.get_terminal_size().columns
         text = text_table(title, columns, list(rows), width, names=names)
         if self.format == "table":
             self.console.result({}, f"{text}\n")
-        else:
+        elif self.format is None:
             self.console.say(f"{text}\n")
 
     def rows(self, records: Sequence[Mapping[str, Any]]) -> None:

@@ -92,7 +92,8 @@ class ShownProgress(Progress):
     def _state(self) -> State:
         elapsed, made = time.monotonic() - self._start, self.done - self._before
         pace = f"{elapsed / made:.1f} s/{self.unit}" if made else f"{elapsed:.0f} s so far"
-        words = [f"{self.label}: {self.done}/{self.total} {self.unit}s", self.note, pace]
+        units = f"{self.unit}es" if self.unit.endswith("ch") else f"{self.unit}s"
+        words = [f"{self.label}: {self.done}/{self.total} {units}", self.note, pace]
 
         return State(
             label=f"{self.label} {self.note}".rstrip(),

@@ -46,9 +46,10 @@ def print_start(
 
 def print_plan(plan: "Plan", recipe: "Recipe", group: "Group", console: Console) -> None:
     """Print how the recipe is trained on this device, and the number of windows per step."""
+    threads = "thread" if plan.workers == 1 else "threads"
     if not plan.batches:
         console.say(
-            f"plan: one series at a time, {plan.precision}, {plan.workers} reading threads; "
+            f"plan: one series at a time, {plan.precision}, {plan.workers} reading {threads}; "
             "memory use is not estimated"
         )
         return
@@ -58,19 +59,19 @@ def print_plan(plan: "Plan", recipe: "Recipe", group: "Group", console: Console)
     saving = "activations recomputed" if plan.checkpointing else "activations stored"
     console.say(
         f"plan: batches of {_range(sizes, 1)} for {len(plan.batches)} {kinds} of scans "
-        f"(coils x y x x), {plan.precision}, {saving}, {plan.workers} reading threads; "
+        f"(coils × y × x), {plan.precision}, {saving}, {plan.workers} reading {threads}; "
         f"about {plan.step_mb / 1024:.1f} GB of {plan.device_mb / 1024:.1f} GB"
     )
     if len(sizes) > 1:
         console.table(
             "windows per batch",
-            ["coils x y x x", "windows"],
+            ["coils × y × x", "windows"],
             [[name, str(size)] for name, size in plan.batches.items()],
         )
 
     accumulated = recipe.optimiser.accumulate
     console.say(
-        f"{_range(sizes, accumulated * group.size)} windows per step "
+        f"windows per step: {_range(sizes, accumulated * group.size)} "
         f"(accumulated batches: {accumulated}, processes: {group.size})"
     )
 

@@ -109,6 +109,13 @@ def test_a_pipe_gets_the_names_and_standard_error_the_tables(run, scans):
     assert (quiet.out, quiet.err) == (done.out, "")
 
 
+@pytest.mark.parametrize("requested", ["csv", "json"])
+def test_a_requested_format_is_the_only_one(run, scans, requested):
+    done = run("evaluate", scans / "sense", "--truth", scans / "data", "--format", requested)
+    assert "P007" in done.out
+    assert not file_rows(done.err)
+
+
 @pytest.mark.parametrize("columns", [80, 100])
 def test_the_table_goes_to_a_pipe_on_request(run, scans, columns):
     words = ("evaluate", scans / "sense", scans / "llr", "--truth", scans / "data")

@@ -98,6 +98,8 @@ def test_time_left_in_words():
     assert time_left(125) == "2:05 left"
     assert time_left(3725) == "1:02:05 left"
     assert time_left(125.4, short=False) == "125 s left"
+    assert time_left(3000, short=False) == "50 min left"
+    assert time_left(90_000, short=False) == "25 h left"
     assert time_left(None) == "time left unknown"
 
 
