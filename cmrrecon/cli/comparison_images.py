@@ -97,10 +97,10 @@ def read_file_images(path: Path, scan: "Scan", index: int) -> FileImages:
         (`images-not-finite`) or are zero everywhere (`images-flat`).
     """
     from cmrrecon.data import View
-    from cmrrecon.evaluation.references import view_of
-    from cmrrecon.evaluation.scoring import read_reconstruction
+    from cmrrecon.evaluation.reconstructions import open_reconstruction
 
-    images, stamp = read_reconstruction(path, str(path))
+    made, stamp = open_reconstruction(path, str(path))
+    images = made.images
     _check_scan(path, scan, stamp)
     images = images[:, _position(path, images.shape[1], scan.shape[1], index, stamp)]
 
@@ -110,7 +110,7 @@ def read_file_images(path: Path, scan: "Scan", index: int) -> FileImages:
         raise InputError(
             "shape-mismatch",
             f"{path} has images of shape {tuple(images.shape)} (frame, y, x)"
-            + (", in another view" if view_of(stamp) != View() else ""),
+            + (", in another view" if made.view != View() else ""),
             f"Images of this scan have shape {expected}",
             "Use images of this scan with all frames and the same field of view",
         )

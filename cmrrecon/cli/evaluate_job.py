@@ -79,29 +79,29 @@ class Plan:
 def score_job(job: Job, plan: Plan, owners: Owners, console: Console) -> dict[str, Any]:
     """Score one reconstruction and return its record; add its labels to `owners`."""
     from cmrrecon.evaluation.protocols import score
-    from cmrrecon.evaluation.references import acquisition_of, cropped, slices_of, view_of
-    from cmrrecon.evaluation.scoring import read_reconstruction
+    from cmrrecon.evaluation.reconstructions import open_reconstruction
+    from cmrrecon.evaluation.scoring import pair
 
     with inputs.local_input(job) as path:
-        images, stamp = read_reconstruction(path, job.name)
-        facts = acquisition_of(path, stamp)
-        reference = _reference_of(facts, view_of(stamp), plan, job.name, console)
-        numbers = slices_of(stamp, images.shape[1])
+        made, stamp = open_reconstruction(path, job.name)
+        # Unlike arrays, files always have both.
+        assert made.facts is not None
+        assert made.slices is not None
+        facts = made.facts
+        reference = _reference_of(facts, made.view, plan, job.name, console)
         crop_year = plan.year if plan.crop else None
+        images, expected = pair(made, reference, facts.base, crop_year)
 
         regional: dict[str, Any] = {}
-        if plan.regions is not None or crop_year is None:
-            expected = reference.images(numbers)
         if plan.regions is not None:
-            roi = score_regions(images, expected, numbers, reference, facts, plan.regions, owners)
+            whole = expected if crop_year is None else reference.images(made.slices)
+            roi = score_regions(
+                made.images, whole, made.slices, reference, facts, plan.regions, owners
+            )
             regional = {"roi": roi}
             if roi is None:
                 console.say(f"{job.name}: {plan.regions.roi} has no box on these slices")
 
-        if crop_year is not None:
-            images, expected = cropped(
-                images, numbers, reference, base=facts.base, year=crop_year, name=job.name
-            )
         scores = score(
             images,
             expected,
@@ -119,7 +119,7 @@ def score_job(job: Job, plan: Plan, owners: Owners, console: Console) -> dict[st
 
 
 def _reference_of(
-    facts: "Acquisition", view: "View", plan: Plan, name: str, console: Console
+    facts: "Acquisition", view: "View | None", plan: Plan, name: str, console: Console
 ) -> "Reference":
     """Find the reference, and warn if its subject could not be checked."""
     from cmrrecon import formats

@@ -1,7 +1,7 @@
 """`evaluate`: matches one reconstruction with its reference, crops and scores it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,18 +11,16 @@ import torch
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.data import Acquisition, View
+from cmrrecon.data import Acquisition
 from cmrrecon.evaluation.protocols import canonical_protocol, check_options, score, year_of
 from cmrrecon.evaluation.ranking import AXES
+from cmrrecon.evaluation.reconstructions import Reconstruction, of_result, open_reconstruction
 from cmrrecon.evaluation.references import (
     Reference,
-    acquisition_of,
     candidates_in,
     cropped,
     open_reference,
     reference_for,
-    slices_of,
-    view_of,
 )
 from cmrrecon.evaluation.scores import Scores
 from cmrrecon.tools.errors import InputError, UsageError
@@ -53,31 +51,6 @@ class Truth(Protocol):
     @property
     def image(self) -> Tensor:
         """The noise-free image."""
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """Images to score, with the known facts about their scan.
-
-    Attributes
-    ----------
-    images : Tensor of shape (frame, slice, y, x)
-        Real or complex images.
-    facts : Acquisition or None
-        Facts about the scan, if any are known.
-    slices : tuple of int or None
-        Slice numbers within the scan. None: all slices.
-    name : str
-        Name in messages.
-    view : View or None
-        View of the encoded images. None: unknown, so the default view is assumed.
-    """
-
-    images: Tensor
-    facts: Acquisition | None = None
-    slices: tuple[int, ...] | None = None
-    name: str = "The reconstruction"
-    view: View | None = None
 
 
 def evaluate(
@@ -168,7 +141,7 @@ def evaluate(
     made = _reconstruction(reconstruction, base, slices)
     truth = _reference(reference, made, truth_first=year is None, allow_partial=allow_partial)
     name_of_scan = _base_of(made, truth)
-    images, expected = _pair(made, truth, name_of_scan, year if crop else None)
+    images, expected = pair(made, truth, name_of_scan, year if crop else None)
 
     return score(
         images,
@@ -181,46 +154,38 @@ def evaluate(
     )
 
 
-def read_reconstruction(path: Path, name: str) -> tuple[Tensor, dict[str, Any] | None]:
-    """Read the images in a file, and their provenance.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    name : str
-        Name of the file in messages.
-
-    Returns
-    -------
-    images : Tensor of shape (frame, slice, y, x)
-        The images.
-    stamp : dict or None
-        The provenance, if there is any.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read as images, or contains their uncertainty (`variable-kind`).
-    """
-    images, stamp = formats.read_images(path), formats.read_provenance(path)
-    if stamp is not None and "quantity" in stamp:
-        raise InputError(
-            "variable-kind",
-            f"{name} contains the {stamp['quantity']} of images",
-            "A reconstruction was expected",
-            "Use the file with the images themselves",
-        )
-    return images, stamp
-
-
-def _pair(
+def pair(
     made: Reconstruction,
     reference: Reference,
     base: str | None,
     year: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return reconstruction and reference, cropped by one year's rule if there is a year."""
+    """Return the images to compare, cropped by one year's rule if there is a year.
+
+    Parameters
+    ----------
+    made : Reconstruction
+        The reconstruction.
+    reference : Reference
+        Its reference.
+    base : str or None
+        Base name of the scan, which determines the crop.
+    year : int or None
+        Year of the challenge whose crop is scored; None for whole images.
+
+    Returns
+    -------
+    images, expected : Tensor of shape (frame, slice, y, x)
+        Reconstruction and reference.
+
+    Raises
+    ------
+    UsageError
+        If the crop needs the base name and it is unknown (`option-needs`).
+    InputError
+        If the reference lacks a slice (`slice-missing`), or the shapes do not fit
+        (`shape-mismatch`).
+    """
     numbers = reference.slices if made.slices is None else made.slices
     if year is None:
         return made.images, reference.images(numbers)
@@ -237,27 +202,15 @@ def _reconstruction(
     """Return the images to score; `base` and `slices` override the stated facts."""
     if isinstance(given, str | Path):
         path = _existing(given, "reconstruction")
-        images, stamp = read_reconstruction(path, str(path))
-        numbers = tuple(slices_of(stamp, images.shape[1]))
-        facts = acquisition_of(path, stamp)
-        made = Reconstruction(images, facts, numbers, str(path), view_of(stamp))
+        made, _ = open_reconstruction(path, str(path))
     elif isinstance(given, Reconstructed):
-        made = _of_result(_checked(given.images, "reconstruction"), given.provenance)
+        made = of_result(_checked(given.images, "reconstruction"), given.provenance)
     else:
         made = Reconstruction(_checked(given, "reconstruction"))
 
     if base is not None:
         made = replace(made, facts=replace(made.facts or Acquisition(), base=base))
     return made if slices is None else replace(made, slices=tuple(slices))
-
-
-def _of_result(images: Tensor, stamp: Mapping[str, Any] | None) -> Reconstruction:
-    """Combine images with the facts about the scan in their provenance."""
-    if stamp is None:
-        return Reconstruction(images)
-    facts = acquisition_of(Path(), stamp) if "acquisition" in stamp else None
-    numbers = tuple(slices_of(stamp, images.shape[1]))
-    return Reconstruction(images, facts, numbers, view=view_of(stamp))
 
 
 def _reference(
