@@ -1,24 +1,18 @@
 """`cmrrecon evaluate --roi`: score labelled regions, lesion boxes and the myocardium."""
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli.evaluate_region_plan import Owners, RegionPlan, claim
-from cmrrecon.tools.errors import InputError, UsageError, suggestion
+from cmrrecon.tools.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cmrrecon.data import Acquisition
     from cmrrecon.evaluation.references import Reference
-    from cmrrecon.evaluation.regions import Region
     from cmrrecon.formats.labels import LabelRow
-
-# A region of this name is the background even without --background.
-BACKGROUND = "background"
 
 
 def score_regions(
@@ -57,7 +51,8 @@ def score_regions(
     InputError
         If the reconstruction is cropped (`shape-mismatch`), or the labels or times do not match.
     """
-    from cmrrecon.evaluation.mapping import parameter_of
+    from cmrrecon.evaluation.mapping import compare_labelled, parameter_of
+    from cmrrecon.evaluation.region_scores import region_scores
     from cmrrecon.evaluation.regions import boxes, labelled
     from cmrrecon.formats.label_maps import lay_over, read_label_map
 
@@ -72,14 +67,30 @@ def score_regions(
     if plan.rows is not None:
         rows = _rows_of(plan.rows, reference, facts, owners)
         regions = boxes(rows, images.shape, numbers)
-        return _scores(images, expected, regions, plan, plan.roi, lesions=True) if regions else None
+        if not regions:
+            return None
+        return region_scores(
+            images,
+            expected,
+            regions,
+            background=plan.background,
+            source=str(plan.roi),
+            lesions=True,
+        )
 
     path = _label_map_of(plan, facts, owners)
     labels = lay_over(read_label_map(path), images.shape, numbers, reference.slices, str(path))
-    scores = _scores(images, expected, labelled(labels), plan, path, lesions=False)
+    scores = region_scores(
+        images,
+        expected,
+        labelled(labels),
+        background=plan.background,
+        source=str(path),
+        lesions=False,
+    )
     parameter = parameter_of(facts.base)
     if parameter is not None:
-        scores["map"] = _map_scores(
+        scores["map"] = compare_labelled(
             images, expected, labels, numbers, _times_of(plan, reference, facts), parameter
         )
     return scores
@@ -149,129 +160,3 @@ def _times_of(plan: RegionPlan, reference: "Reference", facts: "Acquisition") ->
             "weighting with a label and one column per slice",
         )
     return read_times(path)
-
-
-def _map_scores(
-    images: "Tensor",
-    expected: "Tensor",
-    labels: "Tensor",
-    numbers: Sequence[int],
-    times: "Tensor",
-    parameter: str,
-) -> dict[str, Any]:
-    """Compare fitted maps inside the myocardium and return the result for the record."""
-    from cmrrecon.evaluation.mapping import MYOCARDIUM, RULE, compare_maps
-
-    if len(labels) > 1:
-        raise InputError(
-            "shape-mismatch",
-            f"The label map has {len(labels)} frames",
-            "All weightings of a mapping series share one myocardium",
-            "Use a label map with one frame",
-        )
-    if 1 < times.shape[1] <= max(numbers):
-        raise InputError(
-            "times-shape",
-            f"The times cover {times.shape[1]} slices, but slice {max(numbers)} was reconstructed",
-            "The file needs one column per slice, or one column for all slices",
-            "Use the times of this scan",
-        )
-
-    slice_times = times.expand(-1, len(numbers)) if times.shape[1] == 1 else times[:, list(numbers)]
-    return {
-        "rule": RULE,
-        **asdict(compare_maps(images, expected, labels[0] == MYOCARDIUM, slice_times, parameter)),
-    }
-
-
-def _scores(
-    images: "Tensor",
-    expected: "Tensor",
-    regions: "Sequence[Region]",
-    plan: RegionPlan,
-    path: Path,
-    *,
-    lesions: bool,
-) -> dict[str, Any]:
-    """Compute LF-PSNR and LF-SSIM of each region, and SNR and CNR if there is a background."""
-    from cmrrecon.evaluation.regions import RULE, average, focused, merged
-
-    named = {region.name: region.mask for region in merged(regions)}
-    noise = _noise_region(plan, named, path)
-    scored = [region for region in regions if region.name != noise]
-    if not scored:
-        raise InputError(
-            "labels-empty",
-            f"Only the background is labelled in {path}",
-            "Scores need at least one other region",
-            "Label the regions to score as well",
-        )
-
-    table = focused(images, expected, scored)
-    found: dict[str, dict[str, float | None]] = {}
-    for name in dict.fromkeys(region.name for region in scored):
-        psnr, ssim = average(table, [n for n, region in enumerate(scored) if region.name == name])
-        found[name] = {"lf_psnr": psnr, "lf_ssim": ssim}
-
-    result: dict[str, Any] = {"file": str(path), "rule": RULE, "regions": found}
-    if lesions:
-        psnr, ssim = average(table, range(len(scored)))
-        result["lesions"] = {"boxes": len(scored), "lf_psnr": psnr, "lf_ssim": ssim}
-    if noise is not None:
-        result |= _over_noise({"": images, "reference_": expected}, found, named, noise)
-    return result
-
-
-def _noise_region(plan: RegionPlan, named: "Mapping[str, Tensor]", path: Path) -> str | None:
-    """Return the region where the noise is measured, if there is one."""
-    noise = plan.background or (BACKGROUND if BACKGROUND in named else None)
-    if noise is not None and noise not in named:
-        raise UsageError(
-            "unknown-region",
-            f"There is no region {noise!r}",
-            f"The regions of {path} are {', '.join(named)}",
-            suggestion(noise, named, "Choose one of them with --background"),
-        )
-    return noise
-
-
-def _over_noise(
-    both: "Mapping[str, Tensor]",
-    found: dict[str, dict[str, float | None]],
-    masks: "Mapping[str, Tensor]",
-    noise: str,
-) -> dict[str, Any]:
-    """Add the SNR of each region to its scores in `found`; return the CNR and the noise rule."""
-    from cmrrecon.evaluation.regions import NOISE_RULE, signal_to_noise
-
-    for name, scores in found.items():
-        scores |= {
-            f"{of}snr": signal_to_noise(series, masks[name], masks[noise])
-            for of, series in both.items()
-        }
-    return {
-        "noise_rule": NOISE_RULE,
-        "background": noise,
-        "contrasts": _contrasts(both, found, masks, noise),
-    }
-
-
-def _contrasts(
-    both: "Mapping[str, Tensor]", names: Iterable[str], masks: "Mapping[str, Tensor]", noise: str
-) -> dict[str, dict[str, float | None]]:
-    """Return the CNR of each pair of regions that share an image with the background."""
-    from cmrrecon.evaluation.regions import contrast_to_noise, together
-
-    contrasts: dict[str, dict[str, float | None]] = {}
-    for one, two in itertools.combinations(names, 2):
-        if not together(masks[one], masks[two], masks[noise]):
-            continue
-        signed = {
-            f"{of}cnr": contrast_to_noise(series, masks[one], masks[two], masks[noise])
-            for of, series in both.items()
-        }
-        # The sign only depends on the order of the two regions, so it is dropped.
-        contrasts[f"{one}, {two}"] = {
-            key: None if value is None else abs(value) for key, value in signed.items()
-        }
-    return contrasts

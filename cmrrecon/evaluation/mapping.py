@@ -3,8 +3,9 @@
 The rules are those of the 2023 challenge. A failed fit yields 0 ms. All times are in ms.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,6 +122,62 @@ def compare_maps(
         failed=int((ours == 0).sum()),
         reference_failed=int((~known).sum()),
     )
+
+
+def compare_labelled(
+    images: Tensor,
+    expected: Tensor,
+    labels: Tensor,
+    numbers: Sequence[int],
+    times: Tensor,
+    parameter: str,
+) -> dict[str, Any]:
+    """Compare fitted maps inside the myocardium of a label map.
+
+    Parameters
+    ----------
+    images, expected : Tensor of shape (frame, slice, y, x)
+        Reconstructed and reference weightings.
+    labels : Tensor of shape (1, slice, y, x), int
+        Label map; the myocardium has label `MYOCARDIUM`.
+    numbers : sequence of int
+        Slice numbers of the images in the scan.
+    times : Tensor of shape (frame, slice) or (frame, 1)
+        Times of the weightings in ms, for each slice of the scan or for all.
+    parameter : str
+        `T1` or `T2`.
+
+    Returns
+    -------
+    dict
+        The rule, and the members of `MapScores`.
+
+    Raises
+    ------
+    InputError
+        If the label map has several frames (`shape-mismatch`) or the times do not cover the slices
+        (`times-shape`).
+    """
+    if len(labels) > 1:
+        raise InputError(
+            "shape-mismatch",
+            f"The label map has {len(labels)} frames",
+            "All weightings of a mapping series share one myocardium",
+            "Use a label map with one frame",
+        )
+    if 1 < times.shape[1] <= max(numbers):
+        raise InputError(
+            "times-shape",
+            f"The times cover {times.shape[1]} slices, but slice {max(numbers)} was reconstructed",
+            "The file needs one column per slice, or one column for all slices",
+            "Use the times of this scan",
+        )
+
+    slice_times = times.expand(-1, len(numbers)) if times.shape[1] == 1 else times[:, list(numbers)]
+    return {
+        "rule": RULE,
+        **asdict(compare_maps(images, expected, labels[0] == MYOCARDIUM, slice_times, parameter)),
+    }
 
 
 def _check_comparable(reference: Tensor, myocardium: Tensor, times: Tensor) -> None:
