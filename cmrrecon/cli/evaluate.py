@@ -180,8 +180,8 @@ def evaluate(
             regions=plan_regions(roi, background, times),
             allow_partial=allow_partial,
         )
-        jobs = inputs.find_jobs(files, formats.is_images, shard, accompanies=_is_uncertainty)
-        inputs.warn_about_array(shard, console)
+        everything = inputs.find_jobs(files, formats.is_images, accompanies=_is_uncertainty)
+        jobs = inputs.jobs_of_shard(everything, shard, console)
         _evaluate_jobs(jobs, plan, output, whole=shard is None, fail_fast=fail_fast)
 
 

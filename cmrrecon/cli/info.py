@@ -35,8 +35,8 @@ def info(
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
-        jobs = inputs.find_jobs(files, _is_listed, shard)
-        inputs.warn_about_array(shard, console)
+        everything = inputs.find_jobs(files, _is_listed)
+        jobs = inputs.jobs_of_shard(everything, shard, console)
         running.run_jobs(
             jobs, lambda job: _info_job(job, axes, dataset, console), console, fail_fast=fail_fast
         )

@@ -70,7 +70,6 @@ def natural(path: Path) -> list[tuple[int, str]]:
 def find_jobs(
     inputs: Sequence[str],
     wanted: Callable[[Path], bool],
-    shard: str | None = None,
     *,
     accompanies: Callable[[Path], bool] | None = None,
 ) -> list[Job]:
@@ -86,8 +85,6 @@ def find_jobs(
         Files, folders, globs, or - for standard input.
     wanted : Callable
         Returns whether to use a file found in a folder.
-    shard : str or None
-        Shard of the inputs, see `parse_shard`; None means all inputs.
     accompanies : Callable or None
         Returns whether a file only accompanies another one. Such files are left out unless there
         is nothing else.
@@ -96,8 +93,6 @@ def find_jobs(
     ------
     InputError
         If a folder or glob contains no usable file (`file-missing`).
-    UsageError
-        If the shard is invalid, see `parse_shard`.
     """
     jobs: dict[Path, Job] = {}
     named = [os.path.abspath(text) for text in inputs if os.path.isfile(text)]
@@ -124,8 +119,7 @@ def find_jobs(
     if accompanies is not None and len(everything) > 1:
         main = [job for job in everything if job.is_stream or not accompanies(job.path)]
         everything = main or everything
-
-    return jobs_of_shard(everything, shard)
+    return everything
 
 
 def cost_of(job: Job) -> int:
@@ -136,6 +130,7 @@ def cost_of(job: Job) -> int:
 def jobs_of_shard(
     jobs: Sequence[Job],
     shard: str | None,
+    console: "Console",
     *,
     cost: Callable[[Job], int] = cost_of,
     slices: Callable[[Job], int] | None = None,
@@ -148,6 +143,8 @@ def jobs_of_shard(
         The jobs of all shards.
     shard : str or None
         The shard, see `parse_shard`; None means all jobs.
+    console : Console
+        Prints a warning if the shard rests on an assumption about the job array.
     cost : Callable
         Predicts the cost of a job, to balance the shards.
     slices : Callable or None
@@ -162,19 +159,16 @@ def jobs_of_shard(
     if shard is None:
         return list(jobs)
 
+    note = assumption_about_array(shard, os.environ)
+    if note is not None:
+        console.warn(note)
+
     mine = share_of(
         [cost(job) for job in jobs],
         parse_shard(shard, os.environ),
         None if slices is None else lambda item: slices(jobs[item]),
     )
     return [replace(jobs[item], part=part) for item, part in mine.items()]
-
-
-def warn_about_array(shard: str | None, console: "Console") -> None:
-    """Warn if the shard rests on an assumption about the job array."""
-    note = None if shard is None else assumption_about_array(shard, os.environ)
-    if note is not None:
-        console.warn(note)
 
 
 def notes_of(scan: "Scan", mask: "SamplingMask | None" = None) -> tuple[str, ...]:

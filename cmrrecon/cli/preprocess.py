@@ -96,8 +96,7 @@ def preprocess(
 
         everything = inputs.find_jobs(files, formats.is_scan)
         targets = _targets(everything, out_dir)
-        jobs = inputs.jobs_of_shard(everything, shard, cost=skipping.cost_of_full)
-        inputs.warn_about_array(shard, console)
+        jobs = inputs.jobs_of_shard(everything, shard, console, cost=skipping.cost_of_full)
         targets = {job: targets[job] for job in jobs}
 
         # Labels are matched against all files, so that rows of other shards do not count as

@@ -189,11 +189,11 @@ def reconstruct(
         jobs = inputs.jobs_of_shard(
             everything,
             shard,
+            console,
             slices=partial(slices_of, slices=slices, axes=axes, dataset=dataset)
             if split_slices
             else None,
         )
-        inputs.warn_about_array(shard, console)
         if shard and not jobs:
             hint = "" if split_slices else "; use --split-slices to share the slices of scans"
             console.say(f"there are fewer scans than shards, so this shard has no scan{hint}")

@@ -145,8 +145,7 @@ def undersample(
         )
         everything = inputs.find_jobs(files, formats.is_scan)
         outputs.check_output(output, out_dir, len(everything), "a scan", as_json=json)
-        jobs = inputs.jobs_of_shard(everything, shard, cost=skipping.cost_of_full)
-        inputs.warn_about_array(shard, console)
+        jobs = inputs.jobs_of_shard(everything, shard, console, cost=skipping.cost_of_full)
         try:
             run_in_parallel(
                 jobs,

@@ -1,5 +1,6 @@
 """Shards: the task of a job array, its inputs and slices, and how it resumes."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from refusals import refused
 
 from cmrrecon import formats
-from cmrrecon.cli.arrays import Shard, assumption_about_array, parse_shard
+from cmrrecon.cli.arrays import Shard, parse_shard
 from cmrrecon.cli.environment import allotted_memory, allotted_threads, use_allotted_threads
 from cmrrecon.cli.shards import Part, assign, predicted_cost, share_of
 from cmrrecon.reconstruction import resume
@@ -380,8 +381,16 @@ def test_undersampled_files_that_appear_do_not_change_the_shards(run, full, tmp_
     assert len(done) == 4
 
 
-def test_an_array_of_lsf_is_assumed_to_have_no_gaps_and_a_warning_says_so():
-    environment = {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "7", "LSB_JOBINDEX_STEP": "1"}
-    assert "7" in assumption_about_array("auto", environment)
-    assert assumption_about_array("auto/7", environment) is None
-    assert assumption_about_array("auto", {"SLURM_ARRAY_TASK_ID": "1"}) is None
+def test_an_array_of_lsf_is_assumed_to_have_no_gaps_and_a_warning_says_so(run, tmp_path):
+    for name in "abc":
+        np.save(tmp_path / f"{name}.npy", np.ones((2, 1, 8, 8), "float32"))
+    found = {}
+    for index in (1, 3):
+        environment = {"LSB_JOBINDEX": str(index), "LSB_JOBINDEX_END": "3"}
+        done = run("info", tmp_path / "*.npy", "--shard", "auto", "--json", env=environment)
+        assert done.err.count("warning: LSF") == 1
+        found[index] = [json.loads(line)["input"] for line in done.out.splitlines()]
+    assert all(len(names) == 1 for names in found.values())
+    assert found[1] != found[3]
+    done = run("info", tmp_path / "*.npy", "--shard", "auto/3", env={"LSB_JOBINDEX": "1"})
+    assert "LSF" not in done.err
