@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/all.py [TOOL] [--work FOLDER] [--data FOLDER] [--other CHECKOUT]
 
-See reconstruction.py for the options, and builds.py for --other. A run takes about an hour on two
-cores.
+See reconstruction.py for the options, and builds.py and auto.py for --other. A run takes about an
+hour on two cores, and longer with --other.
 
 Peers that are not installed (BART, pygrappa, mat73) are skipped, and their targets are listed as
 not measured.
@@ -78,6 +78,28 @@ python benchmarks/builds.py ../before --suite
   scatter by more than the limit. In this case, use more `--repeats`, and compare a checkout with
   itself to see what the machine can resolve.
 """
+DEFAULTS = """## The default against another build
+
+Shows whether the default method became cheaper without losing quality, on whole scans. It needs a
+checkout of the build to compare with, the real data, and the script that makes k-space from it:
+
+```
+git worktree add ../before COMMIT
+python benchmarks/auto.py ../before --tool make_semireal.py --data DATA
+```
+
+- The scans are semi-real P003 with 20 calibration lines: kt-gaussian 8 (14 slices), uniform 8 and
+  kt-radial 16 (4 slices each), and slice 6 alone with each pattern. They are made once.
+- `cmrrecon reconstruct` runs with the default method. The two builds take turns, and each run is a
+  separate process with one thread. CPU times and peak memory are medians over three turns.
+- This build scores the images of both: `fullfov` against the noise-free truth, `body` and
+  `cmrxrecon2025` against the root-sum-of-squares of the fully sampled k-space.
+- Targets: a whole scan costs at most a third of the CPU time of the other build (aim: a fifth), a
+  slice alone at most half. Peak memory is not larger, except for a scatter of 3 %. No score falls
+  by more than 0.05 dB of PSNR or 0.002 of SSIM.
+- Results are kept. If one of the builds changes, only its own runs are repeated. If the speed of
+  the machine has changed since, delete `auto/results.jsonl` in the work folder.
+"""
 TARGET_COMMANDS = (
     "`python benchmarks/reconstruction.py make_semireal.py --targets`, and `calibration.py` and "
     "`reading.py` below"
@@ -123,6 +145,12 @@ def against(other: Path, tool: Path | None, places: list[str]) -> Section:
     """Return the comparison with another build; `places` begins with the tool if there is one."""
     marked = ["--tool", *places] if tool else places
     return Section("Against another build", ("builds.py", str(other), *marked))
+
+
+def defaults_against(other: Path, places: list[str]) -> Section:
+    """Return the comparison of the default methods; `places` begins with the tool."""
+    words = ("auto.py", str(other), "--tool", *places)
+    return Section("The default against another build", words)
 
 
 def main() -> None:
@@ -185,6 +213,8 @@ def main() -> None:
         shown(section, output) for title, (section, output) in done.items() if title != "Targets"
     ]
     text += [BUILDS, *([run(against(words.other, words.tool, places))] if words.other else [])]
+    real = words.other and words.tool and words.data
+    text += [DEFAULTS, *([run(defaults_against(words.other, places))] if real else [])]
     PAGE.write_text("\n".join(text))
     print(PAGE)
 

@@ -91,9 +91,10 @@ class Records:
         return result
 
 
-def source_digest() -> str:
-    """Return the digest of the package, because measurements with other code do not count."""
+def source_digest(checkout: Path = HERE.parent) -> str:
+    """Return the digest of a package: measurements with other code or weights do not count."""
     digest = hashlib.sha256()
-    for path in sorted((HERE.parent / "cmrrecon").rglob("*.py")):
-        digest.update(path.read_bytes())
+    for suffix in ("py", "safetensors"):
+        for path in sorted((checkout / "cmrrecon").rglob(f"*.{suffix}")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
