@@ -1,8 +1,8 @@
 """Train kt-unrolled further on a GPU if there is one, with more single-sample masks.
 
 The run starts from the shipped weights (or from scratch) and draws new random scans. It stops after
-a time limit or SIGTERM, and the same command goes on. At the end it prints the pace and the learning
-curve; with --ship it also writes the weights in the form in which the package contains them.
+a time limit or on SIGTERM; the same command goes on. At the end it prints the pace and the learning
+curve. With --ship it also writes the best weights as the package contains them.
 
 python docs/experiments/train_on_gpu.py RUN --minutes 60 [--ship NEW.safetensors]
     [--scratch --set network.channels=96 ...]
@@ -37,13 +37,8 @@ from cmrrecon.training.validation import PROTOCOL, validate
 NETWORK, START = "kt-unrolled", "start.safetensors"
 # The settings of the shipped weights, whose steps used two scans each, with a seed of their own so
 # that every scan is new.
-SETTINGS = (
-    "optimiser.lr=0.0012",
-    "optimiser.factor=0.78",
-    "optimiser.accumulate=2",
-    "schedule.epochs=40",
-    "schedule.seed=46",
-)
+OPTIMISER = ("optimiser.lr=0.0012", "optimiser.factor=0.78", "optimiser.accumulate=2")
+SETTINGS = (*OPTIMISER, "schedule.epochs=40", "schedule.seed=46")
 # The weight of kt-radial among the patterns, whose other weights add up to 0.75: 40 % of the scans.
 RADIAL = 0.5
 
