@@ -28,7 +28,12 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("target", type=Path)
     asked = parser.parse_args()
-    loaded = weights.load(asked.checkpoint)
+    ship(asked.checkpoint, asked.target)
+
+
+def ship(checkpoint: Path, target: Path) -> None:
+    """Write a checkpoint with its facts; the envelope is that of the masks drawn at present."""
+    loaded = weights.load(checkpoint)
     seed = json.loads(loaded.metadata["recipe"])["schedule"]["seed"]
     found: dict[str, list[float]] = {}
     for number in range(SCANS):
@@ -50,8 +55,8 @@ def main() -> None:
         ENVELOPE: envelope,
         "card": "kt-unrolled.md",
     }
-    weights.save(asked.target, loaded.network.half(), {**kept, **facts})
-    print(f"{asked.target}: {asked.target.stat().st_size / 2**20:.2f} MiB, trained on {envelope}")
+    weights.save(target, loaded.network.half(), {**kept, **facts})
+    print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, trained on {envelope}")
 
 
 if __name__ == "__main__":
