@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from cmrrecon.classical.prepared import PreparedSeries
-from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
+from cmrrecon.classical.still import started
 from cmrrecon.data import Series
 from cmrrecon.methods.base import Fit, Outcome, Prediction
 from cmrrecon.methods.decision import Decision
@@ -42,7 +42,7 @@ class SeriesNetworkMethod(NetworkMethod):
         inner = cut(prepared, options)
         with exact_convolutions():
             coils = refined(inner, inner.coils().first)
-            problem = Problem.of(inner, coils)
+            problem = started(inner, coils)
             x = network.solve(problem).x
 
         whole = problem.whole(x) * inner.scale

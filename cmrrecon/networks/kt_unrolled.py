@@ -2,7 +2,7 @@
 
 With the data y it computes::
 
-    x_0     = s_1, a compressed-sensing solution (wavelets in time and space)
+    x_0     = s_1, a compressed-sensing solution (wavelets in time and space) from the still image
     z_k     = x_k + e p R(p* [x_k, 3 (x_k - mean over time of x_k),
                               (A^H (A x_k - y), s_1 - x_k, s_2 - x_k) / e]; c, k)
     x_(k+1) = argmin 1/2 ||A x - y||^2 + l_k(c) / 2 ||x - z_k||^2
@@ -37,6 +37,7 @@ from cmrrecon.classical.low_rank import llr
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
+from cmrrecon.classical.still import started
 from cmrrecon.classical.total_variation import tv
 from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data import SampleMask, SamplingMask, Series
@@ -58,6 +59,8 @@ FIRST_WEIGHT, SMOOTH = 3.0, 5
 SMALLEST = 1e-4
 # Columns whose brightest pixel is below this fraction of the overall maximum count as empty.
 EMPTY_FRACTION = 0.2
+# The number of steps of each starting solution. From the still image, both have nearly converged.
+START_STEPS = 20
 # The number of columns that are processed at once without gradients; a multiple of SIDE.
 TILE = 128
 
@@ -170,7 +173,7 @@ class KtUnrolled(SeriesNetwork):
         with torch.no_grad():
             coils = prepared.coils().first
             coils = refined(prepared, coils if columns is None else replace(coils, columns=columns))
-            problem = Problem.of(prepared, coils)
+            problem = started(prepared, coils)
 
         images = tuple(
             safe_root(torch.view_as_real(x).square().sum(-1)) * prepared.scale
@@ -244,10 +247,11 @@ class KtUnrolled(SeriesNetwork):
 
 def starts(problem: Problem) -> tuple[Tensor, Tensor]:
     """Return s_1 and s_2 of shape (frame, y, x'): kt-wavelet and llr, or tv for a single frame."""
-    first, second = (
-        method(problem).x.resolve_conj().contiguous()
-        for method in (kt_wavelet, llr if len(problem.rhs) > 1 else tv)
-    )
+    if len(problem.rhs) > 1:
+        solutions = (method(problem, iterations=START_STEPS) for method in (kt_wavelet, llr))
+    else:
+        solutions = (method(problem) for method in (kt_wavelet, tv))
+    first, second = (solution.x.resolve_conj().contiguous() for solution in solutions)
     return first, second
 
 

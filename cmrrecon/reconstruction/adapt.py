@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.classical.prepared import PreparedSeries
-from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
+from cmrrecon.classical.still import started
 from cmrrecon.data import CartesianMask, require_cartesian, window
 from cmrrecon.methods.holdout import HeldOut, hide
 from cmrrecon.methods.trials import narrowed
@@ -191,10 +191,10 @@ class _Whole(_Task):
         self.held_out = HeldOut(usable, validation, self.coils)
 
     def validate(self, network: SeriesNetwork) -> float:
-        return self.held_out(network.solve(Problem.of(self.given, self.coils)).x)
+        return self.held_out(network.solve(started(self.given, self.coils)).x)
 
     def loss(self, network: SeriesNetwork, given: Tensor, predicted: Tensor, step: int) -> Tensor:
-        problem = Problem.of(self.usable.part(self.rest.chosen(given)), self.coils)
+        problem = started(self.usable.part(self.rest.chosen(given)), self.coils)
         held_out = HeldOut(self.usable, predicted, self.coils)
         *_, x = network.steps(problem)
         products = x.conj() * (2 * held_out.term.rhs - held_out.term.A.N(x))

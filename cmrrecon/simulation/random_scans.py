@@ -34,9 +34,9 @@ PIXELS, FEWEST_COLUMNS, BRIGHT = 50_000, 24, 0.2
 # uniformly.
 PATTERNS = {
     "uniform": 0.15,
-    "kt-uniform": 0.15,
-    "kt-gaussian": 0.35,
-    "kt-radial": 0.25,
+    "kt-uniform": 0.1,
+    "kt-gaussian": 0.25,
+    "kt-radial": 0.4,
     "random": 0.1,
 }
 SAMPLE_PATTERNS = ("kt-radial",)

@@ -201,7 +201,9 @@ def singular_value_threshold(matrices: Tensor, threshold: float) -> Tensor:
     Tensor of shape (..., n, m), complex
         The shrunk matrices.
     """
-    values, vectors = torch.linalg.eigh(matrices @ matrices.mH)
+    # In single precision, eigh can return NaN if all rows are equal, as for identical frames
+    # (findings/torch-eigh-equal-rows.sh). In double precision it is no slower.
+    values, vectors = torch.linalg.eigh((matrices @ matrices.mH).to(torch.complex128))
     factor = (
         values.clamp(min=torch.finfo(values.dtype).tiny)
         .rsqrt_()
@@ -210,7 +212,8 @@ def singular_value_threshold(matrices: Tensor, threshold: float) -> Tensor:
         .clamp_(min=0)
     )
 
-    shrunk: Tensor = ((vectors * factor[..., None, :]) @ vectors.mH) @ matrices
+    projection = (vectors * factor[..., None, :]) @ vectors.mH
+    shrunk: Tensor = projection.to(matrices.dtype) @ matrices
     return shrunk
 
 

@@ -1,4 +1,4 @@
-"""Train kt-unrolled further on a GPU if there is one, with more single-sample masks.
+"""Train kt-unrolled further, on a GPU if there is one.
 
 The run starts from the shipped weights (or from scratch) and draws new random scans. It stops after
 a time limit or on SIGTERM; the same command goes on. At the end it prints the pace and the learning
@@ -21,7 +21,6 @@ import torch
 from ship import ship
 
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.simulation import random_scans
 from cmrrecon.tools.devices import choose_device
 from cmrrecon.training import checkpoint
 from cmrrecon.training.checks import check
@@ -37,10 +36,8 @@ from cmrrecon.training.validation import PROTOCOL, validate
 NETWORK, START = "kt-unrolled", "start.safetensors"
 # The settings of the shipped weights, whose steps used two scans each, with a seed of their own so
 # that every scan is new.
-OPTIMISER = ("optimiser.lr=0.0012", "optimiser.factor=0.78", "optimiser.accumulate=2")
-SETTINGS = (*OPTIMISER, "schedule.epochs=40", "schedule.seed=46")
-# The weight of kt-radial among the patterns, whose other weights add up to 0.75: 40 % of the scans.
-RADIAL = 0.5
+OPTIMISER = ("optimiser.lr=0.0005", "optimiser.factor=0.85", "optimiser.accumulate=2")
+SETTINGS = (*OPTIMISER, "data.scenes=200", "schedule.epochs=40", "schedule.seed=46")
 
 
 class Progress:
@@ -123,7 +120,6 @@ def main() -> None:
     parser.add_argument("--ship", type=Path, metavar="FILE")
     asked = parser.parse_args()
 
-    random_scans.PATTERNS["kt-radial"] = RADIAL
     recipe, device = check(load(NETWORK, [*SETTINGS, *asked.set])), choose_device(asked.device)
     progress = Progress(asked.minutes)
     signal.signal(signal.SIGTERM, progress.stop)
