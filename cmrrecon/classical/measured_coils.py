@@ -43,6 +43,26 @@ def measured_images(x: Tensor, coils: Coils, whitening: Whitening | None) -> Ten
     return torch.stack(seen) * torch.sgn(torch.where(first == 0, second, first))
 
 
+def coil_average(x: Tensor, coils: Coils, whitening: Whitening | None) -> tuple[Tensor, Tensor]:
+    """Compute what the measured coils see of the time average of images.
+
+    Parameters are those of `measured_images`.
+
+    Returns
+    -------
+    seen : Tensor of shape (coil, y, x), complex
+        The coil images.
+    outside : Tensor of shape (y, x), bool
+        The pixels where all maps are zero.
+    """
+    parts = _maps(coils, whitening)
+    average = split_sets(x.mean(0), coils.sets).unbind(-3)
+    seen = torch.zeros_like(parts[0])
+    for maps, image in zip(parts, average, strict=True):
+        seen = seen + maps * image
+    return seen, torch.stack([rss(maps) for maps in parts]).amax(0) == 0
+
+
 def measured_maps(coils: Coils, whitening: Whitening | None) -> Tensor:
     """Return the first set of maps (coil, y, x) of the measured coils, with unit RSS."""
     first = _maps(coils, whitening)[0]

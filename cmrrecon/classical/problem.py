@@ -3,7 +3,8 @@
 To save time, it uses few virtual coils and leaves out the columns of x where all maps are zero.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -83,10 +84,14 @@ class Problem(LeastSquares):
         only once.
     shape : tuple of int
         Shape (frame, y, x) of the whole images, of all sets of maps.
+    solutions : Mapping of str to Tensor of shape (frame, y, x'), complex
+        Solutions that are known already, by the name of the method, with its default weight.
+        Networks that start from them need not solve the problem again.
     """
 
     start: Tensor
     shape: tuple[int, int, int]
+    solutions: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def of(prepared: PreparedSeries, coils: Coils, start: Tensor | None = None) -> "Problem":

@@ -9,9 +9,11 @@ from cmrrecon.methods.base import Adaptable, Method, Outcome, Weights, finite
 from cmrrecon.methods.decision import Decision
 from cmrrecon.methods.edges import is_one_sided
 from cmrrecon.methods.iterative import IterativeMethod, solved
+from cmrrecon.methods.network import prepare
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.methods.trials import decide
 from cmrrecon.networks.base import SeriesNetwork
+from cmrrecon.tools.devices import fast_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,8 @@ class Auto(Method):
         """Choose method, weight, iterations and coil maps by trials on hold-out samples."""
         prepared = prepared.white
         cartesian = isinstance(prepared.mask, CartesianMask)
-        name = None if self.trained is None else self.trained.name
         solvers = self._solvers(prepared, options)
+        name = self.trained.name if self.trained and self.trained.name in solvers else None
         return decide(prepared, solvers, options, refine=cartesian, network=name)
 
     def _images(
@@ -104,8 +106,12 @@ class Auto(Method):
         solvers = {method.name: method.solver for method in methods}
         usable = isinstance(prepared.mask, CartesianMask) and not is_one_sided(prepared.mask)
         if self.trained is not None and usable and _automatic(options):
-            network = self.trained.network.to(prepared.kspace.device)
-            solvers[self.trained.name] = Solver.of(self.trained.name, network.solve, one_set=True)
+            device = prepared.kspace.device
+            network = prepare(self.trained.network, fast_precision(device), device)
+            starts = network.starts_from if prepared.series.frames > 1 else {}
+            solvers[self.trained.name] = Solver.of(
+                self.trained.name, network.solve, starts_from=starts
+            )
         return solvers
 
     def weights(self) -> Weights | None:

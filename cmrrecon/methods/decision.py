@@ -159,6 +159,10 @@ class Selection(NamedTuple):
     share: float
     error: float
 
+    def uses(self, method: str | None) -> bool:
+        """Return whether images of a method are part of the result."""
+        return method in (self.trial.method, self.partner and self.partner.method)
+
 
 @dataclass(frozen=True)
 class Evidence:

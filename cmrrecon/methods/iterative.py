@@ -1,14 +1,16 @@
 """Iterative methods: classical solvers with weight and iterations chosen for each scan."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from cmrrecon.classical.measured_coils import measured_images, measured_maps
+from cmrrecon.classical.air import with_air
+from cmrrecon.classical.measured_coils import coil_average, measured_images, measured_maps
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
+from cmrrecon.classical.still import started
 from cmrrecon.methods.base import Fit, Method, Outcome
 from cmrrecon.methods.decision import Decision
 from cmrrecon.methods.edges import filled
@@ -29,11 +31,14 @@ class IterativeMethod(Method):
         See `Method`.
     function : callable
         `(problem, *, weight, iterations, monitor) -> Solution`.
+    from_start : bool
+        Whether it uses the starting images of the problem.
     """
 
     name: str
     summary: str
     function: Callable[..., Solution]
+    from_start: bool = True
     Options = IterativeOptions
     decides = True
     whitens = True
@@ -41,7 +46,7 @@ class IterativeMethod(Method):
     @property
     def solver(self) -> Solver:
         """The function with its defaults."""
-        return Solver.of(self.name, self.function)
+        return Solver.of(self.name, self.function, from_start=self.from_start)
 
     def decide(self, prepared: PreparedSeries, options: IterativeOptions) -> Decision:
         """Choose weight and iterations by hold-out samples, unless they are given."""
@@ -61,28 +66,32 @@ def solved(
     options: IterativeOptions,
 ) -> Outcome:
     """Reconstruct a series as decided, on whitened coils."""
-    prepared = prepared.white
+    measured, prepared = prepared, prepared.white
     first, partner = solvers[decision.method], decision.partner
     second = None if partner is None else solvers[partner.method]
     espirit = prepared.coils(options.coils)
-    if first.one_set or (second is not None and second.one_set):
-        espirit = espirit.first
-
     coils = refined(prepared, espirit) if decision.maps == "refined" else espirit
-    problem = Problem.of(prepared, coils)
+    from_start = first.from_start or (second is not None and second.from_start)
+    problem = (started if from_start else Problem.of)(prepared, coils)
 
     def solve(problem: Problem, factor: float) -> Tensor:
         x = first(problem, factor * decision.weight, decision.iterations).x
         if partner is None or second is None:
             return x
+
+        settings = decision.weight * factor, decision.iterations
+        if settings == (first.weight, second.starts_from.get(first.name)):
+            problem = replace(problem, solutions={first.name: x})
         other = second(problem, factor * partner.weight, partner.iterations).x
         return x.lerp(other, decision.share)
 
     x, remark = filled(prepared, coils, problem, solve)
+    fit = Fit(prepared, coils, problem, x)
+
     whitening = prepared.whitening
+    whole = problem.whole(x) * prepared.scale
     # Mapping back to measured coils multiplies the map of a coil by its noise level. Use ESPIRiT
     # maps, which are less noisy than refined ones.
-    images = measured_images(problem.whole(x) * prepared.scale, espirit, whitening)
-
-    fit = Fit(prepared, coils, problem, x)
+    images = measured_images(whole, espirit, whitening)
+    images = with_air(measured, *coil_average(whole, coils, whitening), images)
     return Outcome(images, measured_maps(coils, whitening), fit, remark)

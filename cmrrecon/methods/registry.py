@@ -35,9 +35,6 @@ _TV = IterativeMethod("tv", "compressed sensing, total variation in space", tv)
 _KT_WAVELET = IterativeMethod(
     "kt-wavelet", "compressed sensing, wavelets in time and space", kt_wavelet
 )
-_TEMPORAL_TV = IterativeMethod(
-    "temporal-tv", "compressed sensing, total variation in time", temporal_tv
-)
 _LLR = IterativeMethod("llr", "locally low rank", llr)
 
 
@@ -49,8 +46,8 @@ def auto() -> Auto:
     """Build the default method, with the installed network loaded."""
     return Auto(
         DEFAULT_METHOD,
-        "the best of a network, kt-wavelet, llr and temporal-tv for the scan, or a blend of two",
-        (_KT_WAVELET, _LLR, _TEMPORAL_TV),
+        "the best of a network, kt-wavelet and llr for the scan, or a blend of two",
+        (_KT_WAVELET, _LLR),
         (_L1_WAVELET, _TV),
         load_shipped(),
     )
@@ -72,11 +69,11 @@ CLASSICAL: tuple[Method, ...] = (
         warns=cautions,
         edges="only lines within the measured extent are filled; the missing part stays zero",
     ),
-    IterativeMethod("sense", "conjugate-gradient SENSE with ESPIRiT maps", sense),
+    IterativeMethod("sense", "conjugate-gradient SENSE with ESPIRiT maps", sense, from_start=False),
     _L1_WAVELET,
     _TV,
     _KT_WAVELET,
-    _TEMPORAL_TV,
+    IterativeMethod("temporal-tv", "compressed sensing, total variation in time", temporal_tv),
     IterativeMethod("temporal-fourier", "k-t sparse, Fourier transform in time", temporal_fourier),
     _LLR,
     IterativeMethod("low-rank-sparse", "low rank plus sparse (L+S)", low_rank_sparse),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from cmrrecon.classical.air import with_air
+from cmrrecon.classical.measured_coils import coil_average
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.still import started
@@ -46,6 +48,7 @@ class SeriesNetworkMethod(NetworkMethod):
             x = network.solve(problem).x
 
         whole = problem.whole(x) * inner.scale
+        whole = with_air(inner, *coil_average(whole, coils, None), whole)
         if inner is prepared:
             return Outcome(whole, coils.measured, Fit(prepared, coils, problem, x))
         return Outcome(on_middle_columns(whole, prepared.kspace.shape[-1]))

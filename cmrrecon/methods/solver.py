@@ -1,8 +1,8 @@
 """Solvers: functions of a problem, with a name and default settings."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from cmrrecon.classical.problem import Problem
@@ -44,22 +44,32 @@ class Solver:
         Its default weight.
     iterations : int
         Its default number of steps.
-    one_set : bool
-        Whether it can only solve problems with one set of maps, as is the case for networks.
+    from_start : bool
+        Whether it uses the starting images of the problem.
+    starts_from : Mapping of str to int
+        The other solvers whose solutions it starts from, with their numbers of steps; see
+        `Problem.solutions`.
     """
 
     name: str
     function: Callable[..., Solution]
     weight: float
     iterations: int
-    one_set: bool = False
+    from_start: bool = True
+    starts_from: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
-    def of(name: str, function: Callable[..., Solution], one_set: bool = False) -> "Solver":
+    def of(
+        name: str,
+        function: Callable[..., Solution],
+        *,
+        from_start: bool = True,
+        starts_from: Mapping[str, int] | None = None,
+    ) -> "Solver":
         """Make a solver with the defaults of the function's signature."""
         given = inspect.signature(function).parameters
         weight, iterations = (given[option].default for option in ("weight", "iterations"))
-        return Solver(name, function, weight, iterations, one_set)
+        return Solver(name, function, weight, iterations, from_start, starts_from or {})
 
     def __call__(
         self, problem: Problem, weight: float, iterations: int, monitor: Monitor = never

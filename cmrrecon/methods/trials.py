@@ -10,6 +10,7 @@ from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import LeastSquares, Problem
 from cmrrecon.classical.refined_maps import refined
+from cmrrecon.classical.still import started
 from cmrrecon.data import LineMask, SamplingMask
 from cmrrecon.methods.decision import Decision, Evidence, Maps, Trial, select
 from cmrrecon.methods.holdout import HeldOut, count_hidden, describe_hidden, hide
@@ -20,7 +21,10 @@ from cmrrecon.solvers import Solution
 # number of checks without improvement after which it ends.
 LOOK_EVERY = 5
 MOST_STEPS = 100
-PATIENCE = 3
+PATIENCE = 2
+# A trial ends early if its error, improved at the present rate until patience runs out, would still
+# be larger than that of the best trial by this fraction. Images that are worse are not blended.
+HOPELESS = 0.25
 # Ratio of neighbouring weights in the search, and largest number of weights for one method.
 WEIGHT_RATIO = 2.5
 MOST_WEIGHTS = 5
@@ -47,8 +51,8 @@ def decide(
 
     A trial reconstructs the series without its hold-out samples (`hide`), and checks every
     `LOOK_EVERY` steps how well it predicts them. All solvers are tried with their default weight.
-    Unless the network will be used alone, better weights are then searched for the two best
-    classical solvers, in steps of `WEIGHT_RATIO`. If too little was measured to hold samples out,
+    Unless the network will be used, better weights are then searched for the two best classical
+    solvers, in steps of `WEIGHT_RATIO`. If too little was measured to hold samples out,
     the first solver runs with its defaults. A complete series needs no regularisation, so its
     weight is 0.
 
@@ -63,8 +67,7 @@ def decide(
     refine : bool
         Whether to try refined maps too, with the first solver, and use them if they predict better.
         They are maps of all measured coils, so they are not tried if a number of virtual coils is
-        given. There is only one set of refined maps. If the body folds over, they compete with two
-        sets of ESPIRiT maps, and solvers for one set are tried only if the refined maps win.
+        given, nor if the body folds over: two sets of ESPIRiT maps are then better.
     network : str or None
         Name of the solver that is a network.
 
@@ -111,21 +114,28 @@ def _decide_by_trials(
 ) -> Decision:
     first, *others = solvers.values()
     coils = narrowed(prepared, prepared.coils(options.coils))
-    trials = Trials(prepared, prepared.mask.chosen(hidden), coils, network)
+    from_start = any(solver.from_start for solver in solvers.values())
+    trials = Trials(prepared, prepared.mask.chosen(hidden), coils, network, from_start)
+    steps = solvers[network].starts_from if network else {}
 
-    trials.attempt(first, options)
+    def attempt(trials: Trials, solver: Solver) -> Trial:
+        # The network starts from these solutions, so they need not be computed again.
+        iterations = steps.get(solver.name, options.iterations)
+        return trials.attempt(solver, replace(options, iterations=iterations))
+
+    attempt(trials, first)
     maps: Maps = "espirit"
     errors = None
-    if refine:
+    if refine and coils.sets == 1:
         plain, trials = trials, trials.with_refined_maps()
-        errors = plain.made[0].error, trials.attempt(first, options).error
+        errors = plain.made[0].error, attempt(trials, first).error
         trials, maps = (trials, "refined") if errors[1] < errors[0] else (plain, maps)
 
     for solver in others:
-        if trials.coils.sets == 1 or not solver.one_set:
-            trials.attempt(solver, options)
+        attempt(trials, solver)
 
-    if options.weight is None and select(trials.evidence()).trial.method != network:
+    chosen = select(trials.evidence())
+    if options.weight is None and not chosen.uses(network):
         classical = [trial for trial in trials.made if trial.method != network]
         for trial in sorted(classical, key=lambda trial: trial.error)[:FINALISTS]:
             trials.search(trial, solvers[trial.method], options)
@@ -156,10 +166,12 @@ class Trials:
         hidden: SamplingMask,
         coils: Coils,
         network: str | None = None,
+        from_start: bool = True,
     ) -> None:
         self.prepared, self.hidden, self.coils, self.network = prepared, hidden, coils, network
+        self.from_start = from_start
         self.rest = prepared.part(prepared.mask.without(hidden.samples))
-        self.problem = Problem.of(self.rest, coils)
+        self.problem = (started if from_start else Problem.of)(self.rest, coils)
         self.held_out = HeldOut(prepared, hidden.samples, coils)
         self.made: list[Trial] = []
         self._images: dict[str, Tensor] = {}
@@ -168,7 +180,7 @@ class Trials:
     def with_refined_maps(self) -> "Trials":
         """Start new trials, with maps refined on the samples that are not held out."""
         coils = refined(self.rest, self.coils)
-        return Trials(self.prepared, self.hidden, coils, self.network)
+        return Trials(self.prepared, self.hidden, coils, self.network, self.from_start)
 
     def evidence(self) -> Evidence:
         """Collect what the decision is based on."""
@@ -180,13 +192,20 @@ class Trials:
     def attempt(self, solver: Solver, options: IterativeOptions) -> Trial:
         """Run one trial with the given weight, or with the default of the solver."""
         weight = solver.weight if options.weight is None else options.weight
-        return self.run(solver, weight, options.iterations)
+        least = min((trial.error for trial in self.made), default=math.inf)
+        return self.run(solver, weight, options.iterations, (1 + HOPELESS) * least)
 
-    def run(self, solver: Solver, weight: float, iterations: int | None) -> Trial:
-        """Run one trial; also find the best number of iterations unless it is given."""
-        watch = _Watch(self.held_out, self.problem.rhs, iterations is None)
+    def run(
+        self, solver: Solver, weight: float, iterations: int | None, bound: float = math.inf
+    ) -> Trial:
+        """Run one trial; also find the best number of iterations unless it is given.
+
+        The trial ends early if it cannot reach an error below `bound`.
+        """
+        watch = _Watch(self.held_out, self.problem.rhs, iterations is None, bound)
         steps = MOST_STEPS if iterations is None else iterations
-        solution = solver(self.problem, weight, steps, watch)
+        known = {name: self._images[name] for name in solver.starts_from if name in self._images}
+        solution = solver(replace(self.problem, solutions=known), weight, steps, watch)
 
         error, step, x = watch.best(solution, iterations)
         trial = Trial(solver.name, weight, step, error if math.isfinite(error) else math.inf)
@@ -208,7 +227,8 @@ class Trials:
             while tries < MOST_WEIGHTS:
                 tries += 1
                 weight = float(f"{best.weight * ratio:.2g}")
-                trial = self.run(solver, weight, options.iterations)
+                bound = (1 - self.evidence().margin) * best.error
+                trial = self.run(solver, weight, options.iterations, bound)
                 if not self.evidence().better(trial, best):
                     break
                 best = trial
@@ -227,23 +247,30 @@ class Trials:
 class _Watch:
     """Monitor of a trial: it checks the prediction, keeps the best images, and ends the trial."""
 
-    def __init__(self, held_out: HeldOut, start: Tensor, searching: bool) -> None:
-        self.held_out, self.searching = held_out, searching
+    def __init__(
+        self, held_out: HeldOut, start: Tensor, searching: bool, bound: float = math.inf
+    ) -> None:
+        self.held_out, self.searching, self.bound = held_out, searching, bound
         self.checks: list[tuple[float, int]] = []
         self.kept = start
 
     def __call__(self, step: int, x: Tensor) -> bool:
         if not self.searching or step % LOOK_EVERY:
-            return self._stale()
+            return False
+
         self.checks.append((self.held_out(x), step))
         if self.checks[-1] == min(self.checks):
             self.kept = x.clone()
-        return self._stale()
+        return self._stale() or self._hopeless()
 
     def _stale(self) -> bool:
-        if not self.checks:
-            return False
         return len(self.checks) - self.checks.index(min(self.checks)) > PATIENCE
+
+    def _hopeless(self) -> bool:
+        if len(self.checks) < 2:
+            return False
+        (before, _), (now, _) = self.checks[-2:]
+        return now - PATIENCE * (before - now) > self.bound
 
     def best(self, solution: Solution, iterations: int | None) -> tuple[float, int, Tensor]:
         """Return the error, step and images of the best check, including the end."""

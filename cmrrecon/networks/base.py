@@ -179,7 +179,16 @@ class WindowNetwork(ReconstructionNetwork):
 
 
 class SeriesNetwork(ReconstructionNetwork):
-    """A network for whole series, which starts from a least-squares problem."""
+    """A network for whole series, which starts from a least-squares problem.
+
+    Attributes
+    ----------
+    starts_from : Mapping of str to int
+        The classical methods whose solutions it starts from, with their numbers of steps. It uses
+        `Problem.solutions` where they are known.
+    """
+
+    starts_from: ClassVar[Mapping[str, int]] = {}
 
     @abstractmethod
     def forward(

@@ -25,7 +25,7 @@ The iteration comes from MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -45,7 +45,7 @@ from cmrrecon.networks.base import Output, SeriesNetwork
 from cmrrecon.networks.cost import Footprint, footprint
 from cmrrecon.networks.layers import ConvolutionalBody, recomputed, safe_root
 from cmrrecon.operators.cartesian import Encoding
-from cmrrecon.solvers import conjugate_gradient
+from cmrrecon.solvers import Solution, conjugate_gradient
 
 # The number of values that describe a scan; see `facts`.
 FACTS = 6
@@ -124,6 +124,7 @@ class KtUnrolled(SeriesNetwork):
     """
 
     can_checkpoint: ClassVar[bool] = True
+    starts_from: ClassVar[Mapping[str, int]] = {"kt-wavelet": START_STEPS, "llr": START_STEPS}
 
     def __init__(
         self,
@@ -185,9 +186,20 @@ class KtUnrolled(SeriesNetwork):
         return Output(images[-1], images=images if self.training else ())
 
     def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
+        """See `SeriesNetwork.steps`.
+
+        With two sets of maps, the network reconstructs the images of the first set. Those of the
+        second, which are faint, stay as in s_1.
+        """
         assert isinstance(problem.A, Encoding)
+        height = problem.A.height
         with torch.no_grad():
-            solutions = starts(problem)
+            solutions: tuple[Tensor, ...] = starts(problem)
+            rest = solutions[0][:, height:]
+            if problem.A.sets > 1:
+                problem = first_set(problem, solutions[0])
+                solutions = tuple(solution[:, :height] for solution in solutions)
+
             x = solutions[0]
             phase, known, error = smooth_phase(x), facts(problem, x), disagreement(x, solutions[1])
 
@@ -198,7 +210,7 @@ class KtUnrolled(SeriesNetwork):
             x = recomputed(
                 self.checkpointing, self._step, x, solutions, phase, error, context, problem, weight
             )
-            yield x
+            yield torch.cat([x, rest], 1)
 
     def _step(
         self,
@@ -245,14 +257,55 @@ class KtUnrolled(SeriesNetwork):
         return torch.cat(parts, -1)
 
 
+def first_set(problem: Problem, x: Tensor) -> Problem:
+    """Return the problem of the images of the first set of maps, for known ones of the others.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem with several sets of maps.
+    x : Tensor of shape (frame, n y, x'), complex
+        Images of all sets; those of the first do not matter.
+
+    Returns
+    -------
+    Problem
+        The problem for images (frame, y, x').
+    """
+    assert isinstance(problem.A, Encoding)
+    height = problem.A.height
+    others = x.clone()
+    others[:, :height] = 0
+
+    rhs = (problem.rhs - problem.A.N(others))[:, :height]
+    frames, _, width = problem.shape
+    return Problem(
+        problem.A.first_set(),
+        rhs,
+        problem.combine[:, :height],
+        problem.columns,
+        problem.start[:, :height],
+        (frames, height, width),
+    )
+
+
 def starts(problem: Problem) -> tuple[Tensor, Tensor]:
-    """Return s_1 and s_2 of shape (frame, y, x'): kt-wavelet and llr, or tv for a single frame."""
-    if len(problem.rhs) > 1:
-        solutions = (method(problem, iterations=START_STEPS) for method in (kt_wavelet, llr))
-    else:
-        solutions = (method(problem) for method in (kt_wavelet, tv))
-    first, second = (solution.x.resolve_conj().contiguous() for solution in solutions)
+    """Return s_1 and s_2 (frame, y, x'): kt-wavelet and llr, or tv for a single frame."""
+    if len(problem.rhs) == 1:
+        return _solution(problem, kt_wavelet), _solution(problem, tv)
+
+    found = (
+        problem.solutions[name]
+        if name in problem.solutions
+        else _solution(problem, method, iterations=START_STEPS)
+        for name, method in (("kt-wavelet", kt_wavelet), ("llr", llr))
+    )
+    first, second = found
     return first, second
+
+
+def _solution(problem: Problem, method: Callable[..., Solution], **settings: int) -> Tensor:
+    return method(problem, **settings).x.resolve_conj().contiguous()
 
 
 def disagreement(x: Tensor, other: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ how they compute the normal operator.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -100,6 +101,15 @@ class Encoding(LinearOperator, ABC):
         It never keeps the k-space of a whole series in memory.
         """
         return linear(self._normal, self._normal, images, self._frames(images))
+
+    def first_set(self) -> Self:
+        """Return the operator with only the first set of maps."""
+        first = copy(self)
+        first.sets = 1
+        first.maps, first.maps_conj = (
+            y_fastest(maps[:, : self.height]) for maps in (self.maps, self.maps_conj)
+        )
+        return first
 
     @abstractmethod
     def _transformed_samples(self) -> int:

@@ -57,6 +57,16 @@ def choose_device(asked: str) -> torch.device:
     return torch.device(asked)
 
 
+def fast_precision(device: torch.device) -> torch.dtype:
+    """Return the precision in which small convolutions run fastest without loss.
+
+    It is bf16 on CPUs with instructions for it, where it halves the time, otherwise fp32.
+    """
+    known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    supported = any(getattr(torch.cpu, name, bool)() for name in known)
+    return torch.bfloat16 if device.type == "cpu" and supported else torch.float32
+
+
 def device_memory(device: torch.device) -> int:
     """Return the free bytes of a GPU, including PyTorch's cache, or the memory of the machine."""
     if device.type != "cuda":

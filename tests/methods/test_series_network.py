@@ -5,8 +5,8 @@ import torch
 from refusals import refused
 
 from cmrrecon.classical.prepared import PreparedSeries
-from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
+from cmrrecon.classical.still import started
 from cmrrecon.methods.base import Weights
 from cmrrecon.methods.network import NetworkOptions
 from cmrrecon.methods.series_network import SeriesNetworkMethod
@@ -24,7 +24,7 @@ def test_images_are_those_of_the_network_with_refined_maps(prepared, method):
     series = prepared(**SMALL)
     outcome = method.reconstruct(series, NetworkOptions())
     coils = refined(series, series.coils())
-    problem = Problem.of(series, coils)
+    problem = started(series, coils)
     expected = problem.whole(method.trained.solve(problem).x) * series.scale
     torch.testing.assert_close(outcome.images, expected)
     torch.testing.assert_close(outcome.maps, coils.measured)
