@@ -41,11 +41,11 @@ def with_air(prepared: PreparedSeries, seen: Tensor, outside: Tensor, images: Te
     Returns
     -------
     Tensor of shape (frame, y, x), complex64
-        The images with the haze. They are returned unchanged for samples along a trajectory, or if
-        there are fewer than `FEWEST_LINES` calibration lines.
+        The images with the haze. They are returned unchanged for samples along a trajectory, for a
+        complete series, or if there are fewer than `FEWEST_LINES` calibration lines.
     """
     mask = prepared.mask
-    if not isinstance(mask, CartesianMask) or not bool(outside.any()):
+    if not isinstance(mask, CartesianMask) or mask.complete or not bool(outside.any()):
         return images
 
     block = Calibration.of(mask, most=len(outside))
@@ -59,7 +59,9 @@ def with_air(prepared: PreparedSeries, seen: Tensor, outside: Tensor, images: Te
 
     haze = ifft2c((average - fft2c(seen)) * window)
     reference = (leading_coil(average[:, block.y, block.x]).conj()[:, None, None] * haze).sum(0)
-    return torch.where(outside, rss(haze) * torch.sgn(reference), images)
+    # A frame without signal stays empty.
+    filled = (images != 0).any(-1, keepdim=True).any(-2, keepdim=True)
+    return torch.where(outside & filled, rss(haze) * torch.sgn(reference), images)
 
 
 def _hann(n: int, like: Tensor) -> Tensor:

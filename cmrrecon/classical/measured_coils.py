@@ -43,8 +43,8 @@ def measured_images(x: Tensor, coils: Coils, whitening: Whitening | None) -> Ten
     return torch.stack(seen) * torch.sgn(torch.where(first == 0, second, first))
 
 
-def coil_average(x: Tensor, coils: Coils, whitening: Whitening | None) -> tuple[Tensor, Tensor]:
-    """Compute what the measured coils see of the time average of images.
+def coil_average(x: Tensor, coils: Coils) -> tuple[Tensor, Tensor]:
+    """Compute what the measured coils see of the time average of images, without whitening.
 
     Parameters are those of `measured_images`.
 
@@ -55,7 +55,7 @@ def coil_average(x: Tensor, coils: Coils, whitening: Whitening | None) -> tuple[
     outside : Tensor of shape (y, x), bool
         The pixels where all maps are zero.
     """
-    parts = _maps(coils, whitening)
+    parts = _maps(coils, None)
     average = split_sets(x.mean(0), coils.sets).unbind(-3)
     seen = torch.zeros_like(parts[0])
     for maps, image in zip(parts, average, strict=True):

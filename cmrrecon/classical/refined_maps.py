@@ -20,6 +20,7 @@ of the work at full resolution; the maps are as good, for pseudo-radial sampling
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.still import started
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.data import CartesianMask, LineMask
+from cmrrecon.data import CartesianMask, LineMask, Series
 from cmrrecon.operators.coils import rss, unit
 from cmrrecon.operators.fourier import centred, fft2c, fftc, ifft2c, ifftc
 from cmrrecon.solvers import Operator, conjugate_gradient
@@ -90,7 +91,20 @@ def coarser(prepared: PreparedSeries) -> PreparedSeries:
     )
     part = replace(series, kspace=middle(series.kspace), mask=small, rolled=(0, 0))
     brightness = math.sqrt(y * x / (few_y * few_x))
-    return PreparedSeries(part, prepared.scale * brightness, whiten=False)
+    return _Coarse(prepared, part, brightness)
+
+
+class _Coarse(PreparedSeries):
+    """A series of less resolution; its noise is estimated from the whole series."""
+
+    def __init__(self, whole: PreparedSeries, part: Series, brightness: float) -> None:
+        super().__init__(part, whole.scale * brightness, whiten=False)
+        self.whole, self.brightness = whole, brightness
+
+    @cached_property
+    def noise_power(self) -> Tensor | None:
+        power = self.whole.noise_power
+        return None if power is None else power / self.brightness**2
 
 
 def fewer(n: int) -> int:

@@ -24,8 +24,8 @@ WEIGHT, STEPS = 0.001, 80
 def started(prepared: PreparedSeries, coils: Coils) -> Problem:
     """Build the problem of a series, with its still image as the start in every frame.
 
-    A single frame and samples along a trajectory start from the combined time average, as in
-    `Problem.of`.
+    A single frame, a complete series and samples along a trajectory start from the combined time
+    average, as in `Problem.of`.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def started(prepared: PreparedSeries, coils: Coils) -> Problem:
     Problem
         The problem.
     """
-    problem = Problem.of(prepared, coils)
-    if len(problem.rhs) == 1 or not isinstance(prepared.mask, CartesianMask):
+    problem, mask = Problem.of(prepared, coils), prepared.mask
+    if len(problem.rhs) == 1 or mask.complete or not isinstance(mask, CartesianMask):
         return problem
     return replace(problem, start=still_image(prepared, coils).expand_as(problem.rhs))
 

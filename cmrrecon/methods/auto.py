@@ -108,7 +108,7 @@ class Auto(Method):
         if self.trained is not None and usable and _automatic(options):
             device = prepared.kspace.device
             network = prepare(self.trained.network, fast_precision(device), device)
-            starts = network.starts_from if prepared.series.frames > 1 else {}
+            starts = network.starts_from if prepared.series.frames > 1 else ()
             solvers[self.trained.name] = Solver.of(
                 self.trained.name, network.solve, starts_from=starts
             )

@@ -119,6 +119,13 @@ class Decision:
         accepted = [trial for trial in self.trials if of(trial.method)]
         return min(accepted, key=lambda trial: trial.error, default=None)
 
+    def first_trials(self) -> list["Trial"]:
+        """Return the first trial of every method, which used its default weight or a given one."""
+        found: dict[str, Trial] = {}
+        for trial in self.trials:
+            found.setdefault(trial.method, trial)
+        return list(found.values())
+
     def warning(self) -> str | None:
         """Return a warning if no trial predicts better than an empty image; otherwise None."""
         least = self.best()

@@ -66,7 +66,7 @@ def solved(
     options: IterativeOptions,
 ) -> Outcome:
     """Reconstruct a series as decided, on whitened coils."""
-    measured, prepared = prepared, prepared.white
+    prepared = prepared.white
     first, partner = solvers[decision.method], decision.partner
     second = None if partner is None else solvers[partner.method]
     espirit = prepared.coils(options.coils)
@@ -75,15 +75,25 @@ def solved(
     problem = (started if from_start else Problem.of)(prepared, coils)
 
     def solve(problem: Problem, factor: float) -> Tensor:
-        x = first(problem, factor * decision.weight, decision.iterations).x
+        # The network starts from solutions with the settings of their trials.
+        starts = {*first.starts_from, *(second.starts_from if second else ())}
+        trials = {t.method: t for t in decision.first_trials() if t.method in starts}
+        known = {
+            name: solvers[name](problem, factor * trial.weight, trial.iterations).x
+            for name, trial in trials.items()
+        }
+        problem = replace(problem, solutions=known)
+
+        def images(solver: Solver, weight: float, iterations: int) -> Tensor:
+            trial = trials.get(solver.name)
+            if trial is not None and (trial.weight, trial.iterations) == (weight, iterations):
+                return known[solver.name]
+            return solver(problem, factor * weight, iterations).x
+
+        x = images(first, decision.weight, decision.iterations)
         if partner is None or second is None:
             return x
-
-        settings = decision.weight * factor, decision.iterations
-        if settings == (first.weight, second.starts_from.get(first.name)):
-            problem = replace(problem, solutions={first.name: x})
-        other = second(problem, factor * partner.weight, partner.iterations).x
-        return x.lerp(other, decision.share)
+        return x.lerp(images(second, partner.weight, partner.iterations), decision.share)
 
     x, remark = filled(prepared, coils, problem, solve)
     fit = Fit(prepared, coils, problem, x)
@@ -93,5 +103,7 @@ def solved(
     # Mapping back to measured coils multiplies the map of a coil by its noise level. Use ESPIRiT
     # maps, which are less noisy than refined ones.
     images = measured_images(whole, espirit, whitening)
-    images = with_air(measured, *coil_average(whole, coils, whitening), images)
+    # If some coils are far noisier than others, their noise would hide the haze.
+    if whitening is None:
+        images = with_air(prepared, *coil_average(whole, coils), images)
     return Outcome(images, measured_maps(coils, whitening), fit, remark)

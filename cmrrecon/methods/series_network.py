@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cmrrecon.classical.air import with_air
-from cmrrecon.classical.measured_coils import coil_average
+from cmrrecon.classical.measured_coils import coil_average, measured_images, measured_maps
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.still import started
@@ -43,15 +43,18 @@ class SeriesNetworkMethod(NetworkMethod):
         network = self.ready(options, prepared.kspace.device)
         inner = cut(prepared, options)
         with exact_convolutions():
-            coils = refined(inner, inner.coils().first)
+            coils = inner.coils()
+            coils = coils if coils.sets > 1 else refined(inner, coils)
             problem = started(inner, coils)
             x = network.solve(problem).x
 
         whole = problem.whole(x) * inner.scale
-        whole = with_air(inner, *coil_average(whole, coils, None), whole)
+        images = measured_images(whole, coils, None)
+        images = with_air(inner, *coil_average(whole, coils), images)
         if inner is prepared:
-            return Outcome(whole, coils.measured, Fit(prepared, coils, problem, x))
-        return Outcome(on_middle_columns(whole, prepared.kspace.shape[-1]))
+            fit = Fit(prepared, coils, problem, x)
+            return Outcome(images, measured_maps(coils, None), fit)
+        return Outcome(on_middle_columns(images, prepared.kspace.shape[-1]))
 
     def predict(self, series: Series, options: NetworkOptions) -> Prediction:
         """Predict the cost of a series, excluding data consistency and the starting images."""

@@ -1,8 +1,8 @@
 """Solvers: functions of a problem, with a name and default settings."""
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 from cmrrecon.classical.problem import Problem
@@ -46,9 +46,8 @@ class Solver:
         Its default number of steps.
     from_start : bool
         Whether it uses the starting images of the problem.
-    starts_from : Mapping of str to int
-        The other solvers whose solutions it starts from, with their numbers of steps; see
-        `Problem.solutions`.
+    starts_from : tuple of str
+        Names of the other solvers whose solutions it starts from, see `Problem.solutions`.
     """
 
     name: str
@@ -56,7 +55,7 @@ class Solver:
     weight: float
     iterations: int
     from_start: bool = True
-    starts_from: Mapping[str, int] = field(default_factory=dict)
+    starts_from: tuple[str, ...] = ()
 
     @staticmethod
     def of(
@@ -64,12 +63,12 @@ class Solver:
         function: Callable[..., Solution],
         *,
         from_start: bool = True,
-        starts_from: Mapping[str, int] | None = None,
+        starts_from: tuple[str, ...] = (),
     ) -> "Solver":
         """Make a solver with the defaults of the function's signature."""
         given = inspect.signature(function).parameters
         weight, iterations = (given[option].default for option in ("weight", "iterations"))
-        return Solver(name, function, weight, iterations, from_start, starts_from or {})
+        return Solver(name, function, weight, iterations, from_start, starts_from)
 
     def __call__(
         self, problem: Problem, weight: float, iterations: int, monitor: Monitor = never

@@ -9,22 +9,21 @@ from torch import Tensor
 from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import LeastSquares, Problem
-from cmrrecon.classical.refined_maps import refined
+from cmrrecon.classical.refined_maps import coarser, refined
 from cmrrecon.classical.still import started
-from cmrrecon.data import LineMask, SamplingMask
+from cmrrecon.data import LineMask, SampleMask, SamplingMask
 from cmrrecon.methods.decision import Decision, Evidence, Maps, Trial, select
 from cmrrecon.methods.holdout import HeldOut, count_hidden, describe_hidden, hide
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.solvers import Solution
 
-# Number of steps between two checks of the prediction, largest number of steps of a trial, and
-# number of checks without improvement after which it ends.
+# Number of steps between two checks of the prediction, and largest number of steps of a trial. A
+# trial ends when its error improves by less than WORTHWHILE from one check to the next, but not
+# before LEAST_STEPS.
 LOOK_EVERY = 5
+LEAST_STEPS = 15
 MOST_STEPS = 100
-PATIENCE = 2
-# A trial ends early if its error, improved at the present rate until patience runs out, would still
-# be larger than that of the best trial by this fraction. Images that are worse are not blended.
-HOPELESS = 0.25
+WORTHWHILE = 0.01
 # Ratio of neighbouring weights in the search, and largest number of weights for one method.
 WEIGHT_RATIO = 2.5
 MOST_WEIGHTS = 5
@@ -50,11 +49,12 @@ def decide(
     """Choose the best solver and its settings for a series by predicting hold-out samples.
 
     A trial reconstructs the series without its hold-out samples (`hide`), and checks every
-    `LOOK_EVERY` steps how well it predicts them. All solvers are tried with their default weight.
-    Unless the network will be used, better weights are then searched for the two best classical
-    solvers, in steps of `WEIGHT_RATIO`. If too little was measured to hold samples out,
-    the first solver runs with its defaults. A complete series needs no regularisation, so its
-    weight is 0.
+    `LOOK_EVERY` steps how well it predicts them. For whole lines, trials reconstruct only some of
+    the columns (`narrowed`); for single samples, images of half the resolution (`coarser`). All
+    solvers are tried with their default weight. Unless the network will be used alone, better
+    weights are then searched for the best classical solvers, in steps of `WEIGHT_RATIO`. If too
+    little was measured to hold samples out, the first solver runs with its defaults. A complete
+    series needs no regularisation, so its weight is 0.
 
     Parameters
     ----------
@@ -96,6 +96,9 @@ def decide(
         one_set = refine and prepared.coils().sets == 1
         return first.decision(unregularised, why, "refined" if one_set else "espirit")
 
+    if isinstance(prepared.mask, SampleMask):
+        prepared = coarser(prepared)
+
     hidden = hide(prepared.series)
     if hidden is None:
         why = "too little was measured outside the calibration region, so these are defaults"
@@ -116,26 +119,20 @@ def _decide_by_trials(
     coils = narrowed(prepared, prepared.coils(options.coils))
     from_start = any(solver.from_start for solver in solvers.values())
     trials = Trials(prepared, prepared.mask.chosen(hidden), coils, network, from_start)
-    steps = solvers[network].starts_from if network else {}
 
-    def attempt(trials: Trials, solver: Solver) -> Trial:
-        # The network starts from these solutions, so they need not be computed again.
-        iterations = steps.get(solver.name, options.iterations)
-        return trials.attempt(solver, replace(options, iterations=iterations))
-
-    attempt(trials, first)
+    trials.attempt(first, options)
     maps: Maps = "espirit"
     errors = None
     if refine and coils.sets == 1:
         plain, trials = trials, trials.with_refined_maps()
-        errors = plain.made[0].error, attempt(trials, first).error
+        errors = plain.made[0].error, trials.attempt(first, options).error
         trials, maps = (trials, "refined") if errors[1] < errors[0] else (plain, maps)
 
     for solver in others:
-        attempt(trials, solver)
+        trials.attempt(solver, options)
 
-    chosen = select(trials.evidence())
-    if options.weight is None and not chosen.uses(network):
+    selected = select(trials.evidence())
+    if options.weight is None and selected.trial.method != network:
         classical = [trial for trial in trials.made if trial.method != network]
         for trial in sorted(classical, key=lambda trial: trial.error)[:FINALISTS]:
             trials.search(trial, solvers[trial.method], options)
@@ -192,15 +189,14 @@ class Trials:
     def attempt(self, solver: Solver, options: IterativeOptions) -> Trial:
         """Run one trial with the given weight, or with the default of the solver."""
         weight = solver.weight if options.weight is None else options.weight
-        least = min((trial.error for trial in self.made), default=math.inf)
-        return self.run(solver, weight, options.iterations, (1 + HOPELESS) * least)
+        return self.run(solver, weight, options.iterations)
 
     def run(
         self, solver: Solver, weight: float, iterations: int | None, bound: float = math.inf
     ) -> Trial:
         """Run one trial; also find the best number of iterations unless it is given.
 
-        The trial ends early if it cannot reach an error below `bound`.
+        The trial ends early if it is unlikely to reach an error below `bound`.
         """
         watch = _Watch(self.held_out, self.problem.rhs, iterations is None, bound)
         steps = MOST_STEPS if iterations is None else iterations
@@ -261,16 +257,16 @@ class _Watch:
         self.checks.append((self.held_out(x), step))
         if self.checks[-1] == min(self.checks):
             self.kept = x.clone()
-        return self._stale() or self._hopeless()
+        return self._finished()
 
-    def _stale(self) -> bool:
-        return len(self.checks) - self.checks.index(min(self.checks)) > PATIENCE
-
-    def _hopeless(self) -> bool:
+    def _finished(self) -> bool:
         if len(self.checks) < 2:
             return False
-        (before, _), (now, _) = self.checks[-2:]
-        return now - PATIENCE * (before - now) > self.bound
+
+        (before, _), (now, step) = self.checks[-2:]
+        settled = step >= LEAST_STEPS and now > (1 - WORTHWHILE) * before
+        # Improved at the present rate for two more checks, the error would still be too large.
+        return settled or now - 2 * (before - now) > self.bound
 
     def best(self, solution: Solution, iterations: int | None) -> tuple[float, int, Tensor]:
         """Return the error, step and images of the best check, including the end."""

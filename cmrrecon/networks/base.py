@@ -183,12 +183,12 @@ class SeriesNetwork(ReconstructionNetwork):
 
     Attributes
     ----------
-    starts_from : Mapping of str to int
-        The classical methods whose solutions it starts from, with their numbers of steps. It uses
-        `Problem.solutions` where they are known.
+    starts_from : tuple of str
+        The classical methods whose solutions it starts from. It uses `Problem.solutions` where they
+        are known.
     """
 
-    starts_from: ClassVar[Mapping[str, int]] = {}
+    starts_from: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def forward(

@@ -25,7 +25,7 @@ The iteration comes from MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -124,7 +124,7 @@ class KtUnrolled(SeriesNetwork):
     """
 
     can_checkpoint: ClassVar[bool] = True
-    starts_from: ClassVar[Mapping[str, int]] = {"kt-wavelet": START_STEPS, "llr": START_STEPS}
+    starts_from: ClassVar[tuple[str, ...]] = ("kt-wavelet", "llr")
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from cmrrecon.methods.trials import MARGIN, decide
 from cmrrecon.solvers import Solution
 
 NETWORK = "kt-unrolled"
-CANDIDATES = ("kt-wavelet", "llr", "temporal-tv")
+CANDIDATES = ("kt-wavelet", "llr")
 AUTOMATIC = IterativeOptions()
 # Small, for tests of whether something works rather than how well.
 SMALL = {"frames": 4, "y": 48, "x": 48}

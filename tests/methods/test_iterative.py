@@ -9,6 +9,7 @@ from cmrrecon.methods.decision import Decision, Trial
 from cmrrecon.methods.iterative import solved
 from cmrrecon.methods.registry import find_method
 from cmrrecon.methods.solver import IterativeOptions
+from cmrrecon.operators.coils import rss
 
 SMALL = {"frames": 4, "y": 48, "x": 48}
 NAMES = ("sense", "llr", "temporal-fourier", "tv", "low-rank-sparse")
@@ -84,7 +85,9 @@ def test_the_outcome_solves_its_least_squares_term(series):
     outcome = method.reconstruct(series, method.options({"weight": 1e-6, "iterations": 30}))
     term = outcome.fit.term
     x = outcome.images[..., term.columns] / series.scale
-    torch.testing.assert_close(x, outcome.fit.x)
+    inside = rss(outcome.fit.coils.measured)[:, term.columns] > 0
+    torch.testing.assert_close(x[:, inside], outcome.fit.x[:, inside])
+    x = outcome.fit.x
     gradient = term.A.N(x) - term.rhs
     assert float(gradient.norm()) < 0.01 * float(term.rhs.norm())
 
@@ -98,7 +101,8 @@ def test_a_blend_lies_between_its_parts(series):
         solved(series, solvers, decision, IterativeOptions()).images
         for decision in (first, second, both)
     )
-    torch.testing.assert_close(blended, one.lerp(other, 0.25))
+    inside = rss(series.coils().measured) > 0
+    torch.testing.assert_close(blended[:, inside], one.lerp(other, 0.25)[:, inside])
 
 
 def test_refined_maps_are_used_if_so_decided(series):

@@ -10,6 +10,7 @@ from cmrrecon.classical.still import started
 from cmrrecon.methods.base import Weights
 from cmrrecon.methods.network import NetworkOptions
 from cmrrecon.methods.series_network import SeriesNetworkMethod
+from cmrrecon.operators.coils import rss
 from cmrrecon.simulation import simulate
 
 SMALL = {"frames": 4, "y": 48, "x": 48}
@@ -26,7 +27,8 @@ def test_images_are_those_of_the_network_with_refined_maps(prepared, method):
     coils = refined(series, series.coils())
     problem = started(series, coils)
     expected = problem.whole(method.trained.solve(problem).x) * series.scale
-    torch.testing.assert_close(outcome.images, expected)
+    inside = rss(coils.measured) > 0
+    torch.testing.assert_close(outcome.images[:, inside], expected[:, inside])
     torch.testing.assert_close(outcome.maps, coils.measured)
     assert outcome.images.dtype == torch.complex64
     assert outcome.fit is not None

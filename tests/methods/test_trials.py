@@ -12,6 +12,7 @@ from cmrrecon.methods.holdout import hide
 from cmrrecon.methods.iterative import solved
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.methods.trials import MARGIN, Trials, decide, narrowed
+from cmrrecon.operators.coils import rss
 from cmrrecon.solvers import Solution
 
 FIXED = IterativeOptions(weight=0.01, iterations=20)
@@ -48,7 +49,8 @@ def test_methods_whose_errors_cancel_are_blended(prepared, biased, decided):
     blended = solved(whole, solvers, decision, FIXED).images
     expected = images["dark"].lerp(images["bright"], share)
     atol = 1e-5 * float(blended.abs().max())
-    torch.testing.assert_close(blended, expected, rtol=1e-4, atol=atol)
+    inside = rss(whole.coils().measured) > 0
+    torch.testing.assert_close(blended[:, inside], expected[:, inside], rtol=1e-4, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_a_network_is_used_if_clearly_better_dropped_if_worse_and_blended_betwee
         # Most of the error is noise: a blend of equal parts, whatever the network predicts.
         ("uniform", 2, 0.95, 1.05, 0.5),
         # Much of the hold-out energy is unexplained: the network alone.
-        ("uniform", 4, 1.1, 1.05, 0.0),
+        ("uniform", 4, 0.9, 0.95, 0.0),
         # Frames with different lines are judged by the error itself: a blend with a fitted share.
         ("kt-gaussian", 4, 1.1, 0.9, None),
     ],
@@ -94,9 +96,9 @@ def test_the_same_lines_in_all_frames_use_the_network_alone_if_much_is_open(
     assert decision.share == share if share is not None else decision.share not in (0.0, 0.5)
 
 
-@pytest.mark.parametrize(("network", "used"), [(0.95, True), (0.3, False)])
+@pytest.mark.parametrize(("network", "used"), [(0.9, True), (0.3, False)])
 def test_the_same_lines_leave_out_a_network_that_predicts_far_worse(decided, network, used):
-    decision = decided({"a": 1.1, NETWORK: network}, FIXED, "uniform", 4)
+    decision = decided({"a": 0.95, NETWORK: network}, FIXED, "uniform", 4)
     errors = {trial.method: trial.error for trial in decision.trials}
     assert errors[NETWORK] > errors["a"]
     assert (errors[NETWORK] < 1.25 * errors["a"]) == used
@@ -109,10 +111,10 @@ def test_unknown_noise_hedges(decided, monkeypatch):
     assert (decision.share, decision.noise) == (0.5, None)
 
 
-@pytest.mark.parametrize(("classical", "searched"), [(1.05, True), (3.0, False)])
+@pytest.mark.parametrize(("classical", "searched"), [(0.9, True), (3.0, False)])
 def test_weights_are_searched_unless_the_network_is_used_alone(decided, classical, searched):
     options = IterativeOptions(iterations=20)
-    decision = decided({"a": classical, NETWORK: 1.0}, options)
+    decision = decided({"a": classical, NETWORK: 1.1}, options)
     weights = {trial.weight for trial in decision.trials if trial.method == "a"}
     assert (len(weights) > 1) == searched
     assert {trial.weight for trial in decision.trials if trial.method == NETWORK} == {0.01}

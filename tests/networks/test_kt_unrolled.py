@@ -25,6 +25,7 @@ from cmrrecon.networks.kt_unrolled import (
     smooth_phase,
     starts,
 )
+from cmrrecon.operators.coils import rss
 from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
 
@@ -137,7 +138,9 @@ def test_forward_returns_magnitudes_of_all_frames():
     one, network = series(), small()
     with torch.no_grad():
         output = network(one.kspace[None], one.mask.samples[None])
-    torch.testing.assert_close(output.image, images_of(network, one).abs(), rtol=1e-4, atol=1e-6)
+    inside = rss(PreparedSeries(one).coils().measured) > 0
+    expected = images_of(network, one).abs()[:, inside]
+    torch.testing.assert_close(output.image[:, inside], expected, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="one series"):
         network(
             one.kspace[None].expand(2, -1, -1, -1, -1), one.mask.samples[None].expand(2, -1, -1, -1)
