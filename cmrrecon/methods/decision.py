@@ -19,11 +19,11 @@ Midpoint = Callable[[str, str], float]
 # blend is fitted to the same samples. On the cine used to choose the limit, no blend that gained
 # this much lowered the PSNR.
 BLEND_GAIN = 0.01
-# The network or a classical method is used alone if its error is smaller by this fraction;
-# otherwise the two are blended. Holding out lines leaves gaps that no training scan had. The
-# network then predicts worse, but may still reconstruct better, by decibels on simulated scans. On
-# a phantom unlike these scans, the network predicted better and reconstructed worse. A blend is the
-# safe choice when it is unclear which is better.
+# The network or the classical choice is used alone if its error is smaller by this fraction. In
+# between, the network is used alone too if it predicts better, unless a blend reduces its error by
+# this fraction; otherwise the two are blended. Holding out samples leaves gaps that no training scan had. The network then
+# predicts worse, but still reconstructs better: on all tuning cases where its error was smaller,
+# however little, the network alone was better than a blend.
 HEDGE = 0.1
 # If all frames have the same lines, no other frame fills the gaps, and hold-out lines hardly show
 # which of the two is better: on pictures, the network won although it predicted worse; on phantoms,
@@ -237,9 +237,10 @@ def select(evidence: Evidence) -> Selection:
         return Selection(leader, network, 0.5, evidence.midpoint(leader.method, network.method))
 
     share, error = blend(leader, network, evidence.midpoint)
-    if 0 < share < 1:
-        return Selection(leader, network, share, error)
-    return min(alone, classical, key=lambda selection: selection.error)
+    blended = Selection(leader, network, share, error)
+    if network.error < classical.error:
+        return blended if error < (1 - HEDGE) * network.error and share < 1 else alone
+    return blended if 0 < share < 1 else min(alone, classical, key=lambda choice: choice.error)
 
 
 def select_classical(evidence: Evidence) -> Selection:

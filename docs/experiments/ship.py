@@ -7,6 +7,7 @@ python docs/experiments/ship.py RUN/best.safetensors cmrrecon/pretrained/kt-unro
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from cmrrecon.classical.prepared import PreparedSeries
@@ -38,11 +39,13 @@ def ship(checkpoint: Path, target: Path) -> None:
     found: dict[str, list[float]] = {}
     for number in range(SCANS):
         for name, value in facts_of(PreparedSeries(random_scan(seed, number).series)).items():
-            found.setdefault(name, []).append(value)
-    cut = round((1 - INSIDE) / 2 * SCANS)
-    envelope = {
-        name: (sorted(values)[cut], sorted(values)[-1 - cut]) for name, values in found.items()
-    }
+            if math.isfinite(value):  # noise-free scans have no finite signal over noise
+                found.setdefault(name, []).append(value)
+    envelope = {}
+    for name, values in found.items():
+        cut = round((1 - INSIDE) / 2 * len(values))
+        envelope[name] = sorted(values)[cut], sorted(values)[-1 - cut]
+
     kept = {
         key: value
         for key, value in loaded.metadata.items()
