@@ -19,19 +19,20 @@ Midpoint = Callable[[str, str], float]
 # blend is fitted to the same samples. On the cine used to choose the limit, no blend that gained
 # this much lowered the PSNR.
 BLEND_GAIN = 0.01
-# The network or the classical choice is used alone if its error is smaller by this fraction. In
-# between, the network is used alone too if it predicts better, unless a blend reduces its error by
-# this fraction; otherwise the two are blended. Holding out samples leaves gaps that no training scan had. The network then
-# predicts worse, but still reconstructs better: on all tuning cases where its error was smaller,
-# however little, the network alone was better than a blend.
+# The network is used alone if its error is smaller by this fraction, or if it predicts better and
+# no blend reduces its error by this fraction. Holding out samples leaves gaps that no training scan
+# had. The network then predicts worse, but still reconstructs better: on all tuning cases where its
+# error was smaller, however little, the network alone was better than a blend.
 HEDGE = 0.1
+# The network is not used if its error is larger by this fraction.
+FAR_WORSE = 0.25
 # If all frames have the same lines, no other frame fills the gaps, and hold-out lines hardly show
 # which of the two is better: on pictures, the network won although it predicted worse; on phantoms,
 # it lost although it predicted better. But hold-out lines do show how much remains unexplained. The
-# network is not used if its error is larger by HEDGE_OF_FIXED. Otherwise, it is used alone if the
-# classical methods leave more than UNSETTLED of the hold-out energy unexplained, beyond noise, and
-# blended in equal parts if not. Both limits were chosen by docs/experiments/same_lines.py.
-UNSETTLED, HEDGE_OF_FIXED = 0.15, 0.25
+# network is used alone if the classical methods leave more than UNSETTLED of the hold-out energy
+# unexplained, beyond noise, and blended in equal parts if not. The limit was chosen by
+# docs/experiments/same_lines.py.
+UNSETTLED = 0.15
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class Evidence:
 
 
 def select(evidence: Evidence) -> Selection:
-    """Choose the network, the best classical choice, or a blend, see `HEDGE` and `UNSETTLED`."""
+    """Choose the network, the best classical choice, or a blend; the limits are above."""
     leaders = evidence.leaders()
     classical = select_classical(evidence)
     network = leaders.get(evidence.network or "")
@@ -221,7 +222,7 @@ def select(evidence: Evidence) -> Selection:
         return classical
 
     fixed = evidence.same_lines
-    if network.error > (1 + (HEDGE_OF_FIXED if fixed else HEDGE)) * classical.error:
+    if network.error > (1 + FAR_WORSE) * classical.error:
         return classical
 
     alone = Selection(network, None, 0.0, network.error)
@@ -240,7 +241,7 @@ def select(evidence: Evidence) -> Selection:
     blended = Selection(leader, network, share, error)
     if network.error < classical.error:
         return blended if error < (1 - HEDGE) * network.error and share < 1 else alone
-    return blended if 0 < share < 1 else min(alone, classical, key=lambda choice: choice.error)
+    return min(alone, classical, blended, key=lambda choice: choice.error)
 
 
 def select_classical(evidence: Evidence) -> Selection:

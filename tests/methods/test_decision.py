@@ -64,7 +64,7 @@ CLASSICAL = {
 # Frames with different lines: `n` is the network.
 NETWORK = {
     "clearly better": ({"a": 0.2, "n": 0.179}, {"an": 0.1}, ("n", None, 0, 0.179)),
-    "clearly worse": ({"a": 0.2, "n": 0.221}, {"an": 0.1}, ("a", None, 0, 0.2)),
+    "clearly worse": ({"a": 0.2, "n": 0.251}, {"an": 0.1}, ("a", None, 0, 0.2)),
     "between, a hedge": ({"a": 0.2, "n": 0.2}, {"an": 0.1}, ("a", "n", 0.5, 0.1)),
     "between, and better, no blend": ({"a": 0.2, "n": 0.19}, {}, ("n", None, 0, 0.19)),
     "between, and worse, no blend": ({"a": 0.2, "n": 0.21}, {}, ("a", None, 0, 0.2)),

@@ -111,7 +111,7 @@ def test_unknown_noise_hedges(decided, monkeypatch):
     assert (decision.share, decision.noise) == (0.5, None)
 
 
-@pytest.mark.parametrize(("classical", "searched"), [(0.9, True), (3.0, False)])
+@pytest.mark.parametrize(("classical", "searched"), [(0.95, True), (3.0, False)])
 def test_weights_are_searched_unless_the_network_is_used_alone(decided, classical, searched):
     options = IterativeOptions(iterations=20)
     decision = decided({"a": classical, NETWORK: 1.1}, options)
