@@ -347,9 +347,12 @@ def table(records: Sequence[dict[str, Any]]) -> None:
     by_case: dict[str, list[Any]] = {}
     for record in records:
         by_case.setdefault(record["case"], []).append(record)
+    measured = {record["engine"] for record in records}
+    titles = {NETWORK: "network", WITHOUT: WITHOUT, "auto": "auto"}
+    engines = [engine for engine in titles if engine in measured]
     print(
-        "| group | case | oracle | PSNR, SSIM, HFEN | network | auto without network | auto |\n"
-        "|---|---|---|---|---|---|---|"
+        f"| group | case | oracle | PSNR, SSIM, HFEN | {' | '.join(titles[e] for e in engines)} |\n"
+        f"|{'---|' * (4 + len(engines))}"
     )
     gains: dict[tuple[str, str], list[dict[str, float]]] = {}
     for case, found in by_case.items():
@@ -361,7 +364,7 @@ def table(records: Sequence[dict[str, Any]]) -> None:
         if oracle is None:
             continue
         cells = []
-        for engine in (NETWORK, WITHOUT, "auto"):
+        for engine in engines:
             record = next((record for record in found if record["engine"] == engine), None)
             if record is None:
                 cells.append("")
