@@ -12,7 +12,7 @@ from torch import Tensor
 from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import CartesianMask, LineMask, SpokeMask
-from cmrrecon.operators.cartesian import encoding, y_fastest
+from cmrrecon.operators.cartesian import Encoding, encoding, y_fastest
 from cmrrecon.operators.coil_images import average_coil_images
 from cmrrecon.operators.coils import column_virtual_coils
 from cmrrecon.operators.linear import NormalOperator
@@ -85,8 +85,8 @@ class Problem(LeastSquares):
     shape : tuple of int
         Shape (frame, y, x) of the whole images, of all sets of maps.
     solutions : Mapping of str to Tensor of shape (frame, y, x'), complex
-        Solutions that are known already, by the name of the method, with its default weight.
-        Networks that start from them need not solve the problem again.
+        Solutions that are known already, by the name of the method. Networks that start from them
+        need not solve the problem again.
     """
 
     start: Tensor
@@ -130,6 +130,35 @@ class Problem(LeastSquares):
         images = x.new_zeros(self.shape)
         images[..., self.columns] = x
         return images
+
+    def first_set(self, x: Tensor) -> "Problem":
+        """Return the problem of the images of the first set of maps, for known ones of the others.
+
+        Parameters
+        ----------
+        x : Tensor of shape (frame, n y, x'), complex
+            Images of all sets; those of the first do not matter.
+
+        Returns
+        -------
+        Problem
+            The problem for images (frame, y, x').
+        """
+        assert isinstance(self.A, Encoding)
+        height = self.A.height
+        others = x.clone()
+        others[:, :height] = 0
+
+        rhs = (self.rhs - self.A.N(others))[:, :height]
+        frames, _, width = self.shape
+        return Problem(
+            self.A.first_set(),
+            rhs,
+            self.combine[:, :height],
+            self.columns,
+            self.start[:, :height],
+            (frames, height, width),
+        )
 
 
 def _along_spokes(prepared: PreparedSeries, mask: SpokeMask, coils: Coils) -> LeastSquares:

@@ -13,26 +13,26 @@ at opposite ends of the field of view, where the error of ESPIRiT is largest if 
 edge.
 
 Maps are smooth, so all of this works on images of half the resolution, from the centre of k-space.
-The maps at full resolution are S_0 plus the same cosines, on the finer grid. This costs a seventh
-of the work at full resolution; the maps are as good, for pseudo-radial sampling better.
+The maps at full resolution are S_0 plus the same cosines, on the finer grid.
 """
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cmrrecon.classical.coarse import coarser
 from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.still import started
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.data import CartesianMask, LineMask, Series
+from cmrrecon.data import LineMask
 from cmrrecon.operators.coils import rss, unit
-from cmrrecon.operators.fourier import centred, fft2c, fftc, ifft2c, ifftc
+from cmrrecon.operators.fourier import fft2c, fftc, ifft2c, ifftc
 from cmrrecon.solvers import Operator, conjugate_gradient
 
 # Number of rounds, and number of steps of each solver in a round.
@@ -40,10 +40,6 @@ ROUNDS, IMAGE_STEPS, MAP_STEPS = 3, 10, 6
 # Number of cosines along y (in proportion along x), weight of the deviation from ESPIRiT, and its
 # increase with the squared frequency.
 COSINES, WEIGHT, RISE = 32, 0.001, 0.25
-# The resolution: fraction of k-space along each axis, and smallest number of samples to keep.
-PART, FEWEST = 0.5, 64
-# FFTs are fast for sizes without larger prime factors.
-FAST_FACTORS = (2, 3, 5)
 
 
 def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
@@ -70,56 +66,6 @@ def refined(prepared: PreparedSeries, coils: Coils) -> Coils:
     along_y = grid.cosines(0, slice(None), slice(0, grid.few[0]), change.shape[1])
     along_x = grid.cosines(1, coils.columns, start.columns, change.shape[2])
     return changed(coils, along_y.to(change) @ change @ along_x.to(change).mT)
-
-
-def coarser(prepared: PreparedSeries) -> PreparedSeries:
-    """Return a Cartesian series of about half the resolution, with the same brightness."""
-    series, mask = prepared.series, prepared.mask
-    assert isinstance(mask, CartesianMask)
-    y, x = series.image_shape
-    few_y, few_x = fewer(y), fewer(x)
-
-    def middle(values: Tensor) -> Tensor:
-        values = values[..., centred(y, few_y), :]
-        return values if values.shape[-1] == 1 else values[..., centred(x, few_x)]
-
-    small = replace(
-        mask,
-        samples=middle(mask.samples),
-        averages=None if mask.averages is None else middle(mask.averages),
-        centre=(few_y // 2, few_x // 2),
-    )
-    part = replace(series, kspace=middle(series.kspace), mask=small, rolled=(0, 0))
-    brightness = math.sqrt(y * x / (few_y * few_x))
-    return _Coarse(prepared, part, brightness)
-
-
-class _Coarse(PreparedSeries):
-    """A series of less resolution; its noise is estimated from the whole series."""
-
-    def __init__(self, whole: PreparedSeries, part: Series, brightness: float) -> None:
-        super().__init__(part, whole.scale * brightness, whiten=False)
-        self.whole, self.brightness = whole, brightness
-
-    @cached_property
-    def noise_power(self) -> Tensor | None:
-        power = self.whole.noise_power
-        return None if power is None else power / self.brightness**2
-
-
-def fewer(n: int) -> int:
-    """Choose a fast number of samples of at least `PART` of n, but at least `FEWEST`."""
-    few = max(FEWEST, math.ceil(PART * n))
-    while few < n and not _is_fast(few):
-        few += 1
-    return min(few, n)
-
-
-def _is_fast(n: int) -> bool:
-    for factor in FAST_FACTORS:
-        while n % factor == 0:
-            n //= factor
-    return n == 1
 
 
 @dataclass(frozen=True)
@@ -253,10 +199,13 @@ class MapFit(ABC):
 
     def _missing(self, x: Tensor) -> Tensor:
         """Compute sum_t conj(x_t) F^H W_t M_t (y_t - F S_0 x_t), (coil, y, x')."""
+        return self._gathered(x, lambda t: self.samples[t] - self._transformed(self.maps * x[t]))
+
+    def _gathered(self, x: Tensor, samples: Callable[[int], Tensor]) -> Tensor:
+        """Compute sum_t conj(x_t) F^H W_t M_t k_t for samples k_t of every frame, (coil, y, x')."""
         total = torch.zeros_like(self.maps)
         for t, image in enumerate(x):
-            residual = self.samples[t] - self._transformed(self.maps * image)
-            total += self._back(residual * self._weight(t)) * image.conj()
+            total += self._back(samples(t) * self._weight(t)) * image.conj()
         return total
 
     def _weight(self, t: int) -> Tensor:
@@ -319,11 +268,7 @@ class SampleFit(MapFit):
     def _normal(self, x: Tensor) -> Operator:
         def project(change: Tensor) -> Tensor:
             maps = self.maps_of(change)
-            total = torch.zeros_like(maps)
-            for t, image in enumerate(x):
-                predicted = self._transformed(maps * image) * self._weight(t)
-                total += self._back(predicted) * image.conj()
-            return self._coefficients(total)
+            return self._coefficients(self._gathered(x, lambda t: self._transformed(maps * x[t])))
 
         return project
 

@@ -17,7 +17,7 @@ from cmrrecon.data import CartesianMask
 from cmrrecon.operators.coil_images import time_average
 
 # Weight of the spatial wavelets, and number of steps. The average mixes lines of different frames,
-# so it must not be fitted closely: with a fifth of this weight, some series need twice the steps.
+# so it must not be fitted closely.
 WEIGHT, STEPS = 0.005, 40
 
 

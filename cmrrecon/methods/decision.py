@@ -21,8 +21,7 @@ Midpoint = Callable[[str, str], float]
 BLEND_GAIN = 0.01
 # The network is used alone if its error is smaller by this fraction, or if it predicts better and
 # no blend reduces its error by this fraction. Holding out samples leaves gaps that no training scan
-# had. The network then predicts worse, but still reconstructs better: on all tuning cases where its
-# error was smaller, however little, the network alone was better than a blend.
+# had. The network then predicts worse, but may still reconstruct better.
 HEDGE = 0.1
 # The network is not used if its error is larger by this fraction.
 FAR_WORSE = 0.25

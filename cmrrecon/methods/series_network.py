@@ -23,7 +23,10 @@ from cmrrecon.tools.errors import UsageError
 
 @dataclass(eq=False)
 class SeriesNetworkMethod(NetworkMethod):
-    """A `SeriesNetwork` as a method: it returns complex images and uses refined coil maps."""
+    """A `SeriesNetwork` as a method, with complex images.
+
+    It uses refined coil maps, or two sets of ESPIRiT maps if the body folds over.
+    """
 
     def check(self, series: Series, options: NetworkOptions) -> None:
         """Refuse a series that the network cannot reconstruct, and the option `acs`."""

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from cmrrecon.classical.coarse import coarser
 from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import LeastSquares, Problem
-from cmrrecon.classical.refined_maps import coarser, refined
+from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.still import started
 from cmrrecon.data import LineMask, SampleMask, SamplingMask
 from cmrrecon.methods.decision import Decision, Evidence, Maps, Trial, select

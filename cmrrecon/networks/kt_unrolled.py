@@ -9,7 +9,7 @@ With the data y it computes::
               (a few steps of conjugate gradients from z_k)
 
 - A is the encoding of the classical methods (`classical.problem`), with refined maps from the
-  series itself.
+  series itself, or two sets of ESPIRiT maps if the body folds over.
 - s_2 is the solution of another method (locally low rank). The difference between s_1 and s_2 is
   about as large as their errors. Dividing by e, the root mean square of this difference, scales
   errors to about one in every scan.
@@ -40,25 +40,19 @@ from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.still import started
 from cmrrecon.classical.total_variation import tv
 from cmrrecon.classical.wavelets import kt_wavelet
-from cmrrecon.data import SampleMask, SamplingMask, Series
+from cmrrecon.data import SamplingMask, Series
 from cmrrecon.networks.base import Output, SeriesNetwork
 from cmrrecon.networks.cost import Footprint, footprint
 from cmrrecon.networks.layers import ConvolutionalBody, recomputed, safe_root
+from cmrrecon.networks.problem_facts import FACTS, disagreement, facts, smooth_phase
 from cmrrecon.operators.cartesian import Encoding
 from cmrrecon.solvers import Solution, conjugate_gradient
 
-# The number of values that describe a scan; see `facts`.
-FACTS = 6
 # The number of complex images that the regulariser sees (each as two channels), and the side in
 # pixels of the squares it works on.
 SEEN, SIDE = 5, 2
-# The initial weight of the regulariser relative to the data, and the side in pixels of the
-# neighbourhood over which the phase is averaged.
-FIRST_WEIGHT, SMOOTH = 3.0, 5
-# The smallest expected error, where bright tissue is one.
-SMALLEST = 1e-4
-# Columns whose brightest pixel is below this fraction of the overall maximum count as empty.
-EMPTY_FRACTION = 0.2
+# The initial weight of the regulariser relative to the data.
+FIRST_WEIGHT = 3.0
 # The number of steps of each starting solution. From the still image, both have nearly converged.
 START_STEPS = 20
 # The number of columns that are processed at once without gradients; a multiple of SIDE.
@@ -197,7 +191,7 @@ class KtUnrolled(SeriesNetwork):
             solutions: tuple[Tensor, ...] = starts(problem)
             rest = solutions[0][:, height:]
             if problem.A.sets > 1:
-                problem = first_set(problem, solutions[0])
+                problem = problem.first_set(solutions[0])
                 solutions = tuple(solution[:, :height] for solution in solutions)
 
             x = solutions[0]
@@ -257,38 +251,6 @@ class KtUnrolled(SeriesNetwork):
         return torch.cat(parts, -1)
 
 
-def first_set(problem: Problem, x: Tensor) -> Problem:
-    """Return the problem of the images of the first set of maps, for known ones of the others.
-
-    Parameters
-    ----------
-    problem : Problem
-        The problem with several sets of maps.
-    x : Tensor of shape (frame, n y, x'), complex
-        Images of all sets; those of the first do not matter.
-
-    Returns
-    -------
-    Problem
-        The problem for images (frame, y, x').
-    """
-    assert isinstance(problem.A, Encoding)
-    height = problem.A.height
-    others = x.clone()
-    others[:, :height] = 0
-
-    rhs = (problem.rhs - problem.A.N(others))[:, :height]
-    frames, _, width = problem.shape
-    return Problem(
-        problem.A.first_set(),
-        rhs,
-        problem.combine[:, :height],
-        problem.columns,
-        problem.start[:, :height],
-        (frames, height, width),
-    )
-
-
 def starts(problem: Problem) -> tuple[Tensor, Tensor]:
     """Return s_1 and s_2 (frame, y, x'): kt-wavelet and llr, or tv for a single frame."""
     if len(problem.rhs) == 1:
@@ -306,76 +268,6 @@ def starts(problem: Problem) -> tuple[Tensor, Tensor]:
 
 def _solution(problem: Problem, method: Callable[..., Solution], **settings: int) -> Tensor:
     return method(problem, **settings).x.resolve_conj().contiguous()
-
-
-def disagreement(x: Tensor, other: Tensor) -> Tensor:
-    """Return e, the root mean square difference of two images in the columns that are not empty.
-
-    The result does not depend on empty columns at the sides of the field of view.
-
-    Parameters
-    ----------
-    x, other : Tensor of shape (frame, y, x'), complex
-        The images; the columns of `x` decide which are empty.
-
-    Returns
-    -------
-    Tensor of shape ()
-        The difference, at least `SMALLEST`.
-    """
-    bright = x.abs().amax((0, 1))
-    filled = bright >= EMPTY_FRACTION * bright.amax()
-    return (other - x)[..., filled].abs().square().mean().sqrt().clamp(min=SMALLEST)
-
-
-def smooth_phase(x: Tensor) -> Tensor:
-    """Return the phase of images (frame, y, x), averaged over time and a small neighbourhood.
-
-    Returns
-    -------
-    Tensor of shape (y, x), complex
-        The phase as complex numbers of magnitude one.
-    """
-    mean = torch.view_as_real(x.mean(0)).permute(2, 0, 1)[None]
-    near = functional.avg_pool2d(mean, SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0].permute(
-        1, 2, 0
-    )
-    averaged = torch.view_as_complex(near.contiguous())
-    return averaged / averaged.abs().clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def facts(problem: Problem, x: Tensor) -> Tensor:
-    """Describe a problem and its first solution by numbers of about unit size.
-
-    The numbers are the effective acceleration, the fraction of lines measured in all frames, the
-    number of frames, the misfit of the solution, the kind of mask, and whether the mask varies over
-    time.
-
-    Parameters
-    ----------
-    problem : Problem
-        The least-squares problem.
-    x : Tensor of shape (frame, y, x'), complex
-        Its first solution.
-
-    Returns
-    -------
-    Tensor of shape (FACTS,)
-        The numbers.
-    """
-    assert isinstance(problem.A, Encoding)
-    mask, samples = problem.A.mask, problem.A.mask.samples
-    misfit = float((problem.A.N(x) - problem.rhs).abs().square().mean().sqrt())
-    return x.real.new_tensor(
-        [
-            math.log(mask.effective_acceleration()) - 1.2,
-            5 * float(samples.all(0).float().mean()),
-            math.log(len(x)) - 2.0,
-            0.5 * (math.log(max(misfit, 1e-5)) + 4.5),
-            float(isinstance(mask, SampleMask)),
-            float(mask.varies),
-        ]
-    )
 
 
 def data_consistency(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:

@@ -60,7 +60,7 @@ def choose_device(asked: str) -> torch.device:
 def fast_precision(device: torch.device) -> torch.dtype:
     """Return the precision in which small convolutions run fastest without loss.
 
-    It is bf16 on CPUs with instructions for it, where it halves the time, otherwise fp32.
+    It is bf16 on CPUs with instructions for it, otherwise fp32.
     """
     known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     supported = any(getattr(torch.cpu, name, bool)() for name in known)

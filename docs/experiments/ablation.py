@@ -28,8 +28,9 @@ from cmrrecon.evaluation.generalisation import interval
 from cmrrecon.evaluation.protocols import score
 from cmrrecon.losses.ssim import psnr_loss, ssim_loss
 from cmrrecon.networks import kt_unrolled
-from cmrrecon.networks.kt_unrolled import FACTS, KtUnrolled
+from cmrrecon.networks.kt_unrolled import KtUnrolled
 from cmrrecon.networks.layers import safe_root
+from cmrrecon.networks.problem_facts import FACTS
 from cmrrecon.training import checkpoint
 from cmrrecon.training.distributed import ALONE
 from cmrrecon.training.plan import make_plan

@@ -6,6 +6,7 @@ import pytest
 import torch
 from kinds import mask_of, normal
 
+from cmrrecon.classical.coarse import fewer
 from cmrrecon.classical.coils import Coils, estimate_coils
 from cmrrecon.classical.prepared import normalisation
 from cmrrecon.classical.refined_maps import (
@@ -15,7 +16,6 @@ from cmrrecon.classical.refined_maps import (
     SampleFit,
     changed,
     cosines,
-    fewer,
     refined,
 )
 from cmrrecon.classical.still import started

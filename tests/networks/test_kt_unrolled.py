@@ -16,15 +16,13 @@ from cmrrecon.networks import kt_unrolled
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.networks.kt_unrolled import (
-    FACTS,
     SEEN,
     KtUnrolled,
     Regulariser,
     data_consistency,
-    facts,
-    smooth_phase,
     starts,
 )
+from cmrrecon.networks.problem_facts import FACTS, facts, smooth_phase
 from cmrrecon.operators.coils import rss
 from cmrrecon.sampling import make_mask
 from cmrrecon.simulation import simulate
