@@ -16,9 +16,12 @@ from cmrrecon.classical.wavelets import l1_wavelet
 from cmrrecon.data import CartesianMask
 from cmrrecon.operators.coil_images import time_average
 
-# Weight of the spatial wavelets, and number of steps. The average mixes lines of different frames,
-# so it must not be fitted closely.
-WEIGHT, STEPS = 0.005, 40
+# Weight of the spatial wavelets. The average mixes lines of different frames, so it must not be
+# fitted closely.
+WEIGHT = 0.005
+# Number of steps if all samples were measured in some frame, and largest number. The fewer samples
+# were measured, the more steps are needed.
+STEPS, MOST_STEPS = 30, 60
 
 
 def started(prepared: PreparedSeries, coils: Coils) -> Problem:
@@ -49,6 +52,7 @@ def still_image(prepared: PreparedSeries, coils: Coils) -> Tensor:
     """Reconstruct the time average of a Cartesian series by `l1_wavelet`.
 
     Positions are averaged over the frames that measured them, and all of them count as measured.
+    The number of steps is proportional to the acceleration of the average.
 
     Returns
     -------
@@ -62,4 +66,5 @@ def still_image(prepared: PreparedSeries, coils: Coils) -> Tensor:
         mask=prepared.mask.chosen(samples.any(0, keepdim=True)).averaged(None),
     )
     problem = Problem.of(PreparedSeries(still, prepared.scale), coils)
-    return l1_wavelet(problem, weight=WEIGHT, iterations=STEPS).x
+    steps = min(MOST_STEPS, round(STEPS * still.mask.effective_acceleration("extent")))
+    return l1_wavelet(problem, weight=WEIGHT, iterations=steps).x

@@ -1,9 +1,13 @@
-"""Read the command line and the resources that a scheduler allotted to this process."""
+"""The command line, threads and memory of this process."""
 
+import ctypes
 import os
 import re
 import sys
 from collections.abc import Mapping
+
+# Options of glibc's `mallopt`, and the largest value of its argument.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST = -1, -3, 2**31 - 1
 
 
 def command_line() -> list[str]:
@@ -18,6 +22,18 @@ def use_allotted_threads() -> None:
         import torch
 
         torch.set_num_threads(allotted)
+
+
+def reuse_freed_memory() -> None:
+    """Keep freed memory for the next arrays, if the C library is glibc.
+
+    By default glibc returns large arrays to the system, which clears their pages again whenever
+    they are needed; iterative methods free and allocate them all the time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    # Some versions of glibc refuse to keep such large arrays, and then nothing is changed.
+    if mallopt is not None and mallopt(M_MMAP_THRESHOLD, LARGEST):
+        mallopt(M_TRIM_THRESHOLD, LARGEST)
 
 
 def allotted_threads(environment: Mapping[str, str]) -> int | None:

@@ -61,9 +61,10 @@ class Plan:
 
 
 def begin(plan: Plan) -> Work:
-    """Return the function that reconstructs a job; it loads a network only once."""
+    """Set up this process; return the function that reconstructs a job with one loaded network."""
     from cmrrecon.reconstruction.scan import find
 
+    environment.reuse_freed_memory()
     method = find(plan.method, plan.checkpoint)
     return lambda job, console: reconstruct_job(job, plan, method, console)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from cmrrecon.classical.air import with_air
@@ -67,33 +68,38 @@ def solved(
 ) -> Outcome:
     """Reconstruct a series as decided, on whitened coils."""
     prepared = prepared.white
-    first, partner = solvers[decision.method], decision.partner
-    second = None if partner is None else solvers[partner.method]
+    partner, share = decision.partner, decision.share
+    rest = 0.0 if partner is None else share
+    parts = [(solvers[decision.method], decision.weight, decision.iterations, 1 - rest)]
+    if partner is not None:
+        parts.append((solvers[partner.method], partner.weight, partner.iterations, share))
+
     espirit = prepared.coils(options.coils)
     coils = refined(prepared, espirit) if decision.maps == "refined" else espirit
-    from_start = first.from_start or (second is not None and second.from_start)
+    from_start = any(solver.from_start for solver, *_ in parts)
     problem = (started if from_start else Problem.of)(prepared, coils)
 
+    # A network starts from another part of the result if its weight is the default, otherwise from
+    # a solution with the settings of the first trial. With the same samples in all frames, trials
+    # take many steps; the network then starts from its own solution.
+    trials = {t.method: t for t in decision.first_trials() if prepared.mask.varies}
+
     def solve(problem: Problem, factor: float) -> Tensor:
-        # The network starts from solutions with the settings of their trials.
-        starts = {*first.starts_from, *(second.starts_from if second else ())}
-        trials = {t.method: t for t in decision.first_trials() if t.method in starts}
-        known = {
-            name: solvers[name](problem, factor * trial.weight, trial.iterations).x
-            for name, trial in trials.items()
-        }
-        problem = replace(problem, solutions=known)
+        total = torch.zeros_like(problem.rhs)
+        known: dict[str, Tensor] = {}
+        for solver, weight, iterations, share in sorted(
+            parts, key=lambda p: bool(p[0].starts_from)
+        ):
+            for name in set(solver.starts_from) & set(trials) - set(known):
+                trial = trials[name]
+                known[name] = solvers[name](problem, factor * trial.weight, trial.iterations).x
 
-        def images(solver: Solver, weight: float, iterations: int) -> Tensor:
-            trial = trials.get(solver.name)
-            if trial is not None and (trial.weight, trial.iterations) == (weight, iterations):
-                return known[solver.name]
-            return solver(problem, factor * weight, iterations).x
-
-        x = images(first, decision.weight, decision.iterations)
-        if partner is None or second is None:
-            return x
-        return x.lerp(images(second, partner.weight, partner.iterations), decision.share)
+            given = replace(problem, solutions=known)
+            x = solver(given, factor * weight, iterations).x
+            if weight == solver.weight:
+                known[solver.name] = x
+            total.add_(x, alpha=share)
+        return total
 
     x, remark = filled(prepared, coils, problem, solve)
     fit = Fit(prepared, coils, problem, x)

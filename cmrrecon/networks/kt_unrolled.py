@@ -10,9 +10,10 @@ With the data y it computes::
 
 - A is the encoding of the classical methods (`classical.problem`), with refined maps from the
   series itself, or two sets of ESPIRiT maps if the body folds over.
-- s_2 is the solution of another method (locally low rank). The difference between s_1 and s_2 is
-  about as large as their errors. Dividing by e, the root mean square of this difference, scales
-  errors to about one in every scan.
+- s_2 is the solution of another method (locally low rank), after a few steps from s_1; for a single
+  frame, the solution with total variation. e is
+  proportional to the root mean square difference between s_1 and s_2, and about as large as their
+  errors. Dividing by e scales errors to about one in every scan.
 - p is the phase of x_0, averaged over time and a small neighbourhood. Once it is removed, images
   are nearly real.
 - R is the same network in every step. It works on squares of 2 x 2 pixels (Zhang et al., FFDNet,
@@ -25,7 +26,7 @@ The iteration comes from MoDL (Aggarwal et al., IEEE TMI 2019;38:394).
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -46,17 +47,20 @@ from cmrrecon.networks.cost import Footprint, footprint
 from cmrrecon.networks.layers import ConvolutionalBody, recomputed, safe_root
 from cmrrecon.networks.problem_facts import FACTS, disagreement, facts, smooth_phase
 from cmrrecon.operators.cartesian import Encoding
-from cmrrecon.solvers import Solution, conjugate_gradient
+from cmrrecon.solvers import conjugate_gradient
 
 # The number of complex images that the regulariser sees (each as two channels), and the side in
 # pixels of the squares it works on.
 SEEN, SIDE = 5, 2
 # The initial weight of the regulariser relative to the data.
 FIRST_WEIGHT = 3.0
-# The number of steps of each starting solution. From the still image, both have nearly converged.
-START_STEPS = 20
+# The number of steps of s_1 from the still image, if the mask varies over time and if it does not,
+# and of s_2 from s_1. With the same samples in all frames, the still image is close to s_1.
+FIRST_STEPS, FIRST_STEPS_SAME, SECOND_STEPS = 20, 16, 8
+# e relative to the root mean square difference between s_1 and s_2.
+ERROR_RATIO = 1.5
 # The number of columns that are processed at once without gradients; a multiple of SIDE.
-TILE = 128
+TILE = 256
 
 
 class Block(nn.Module):
@@ -64,7 +68,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, known: int) -> None:
         super().__init__()
-        self.space = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate")
+        self.space = nn.Conv2d(channels, channels, 3)
         self.time = nn.Linear(3 * channels, channels)
         self.film = nn.Linear(known, 2 * channels)
         nn.init.normal_(self.time.weight, std=0.01)
@@ -72,14 +76,25 @@ class Block(nn.Module):
             nn.init.zeros_(zero)
 
     def forward(self, x: Tensor, known: Tensor) -> Tensor:
-        scale, shift = self.film(known).view(2, 1, -1, 1, 1)
-        inner = functional.silu(self.space(x) * (1 + scale) + shift)
+        # Scaling and shifting the few weights is cheaper than scaling and shifting the features.
+        scale, shift = self.film(known).view(2, -1)
+        factor = (1 + scale)[:, None, None, None]
+        padded = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+        bias = self.space.bias * (1 + scale) + shift
+        inner = functional.silu(functional.conv2d(padded, self.space.weight * factor, bias))
+        return self._over_time(x.movedim(1, -1), inner.movedim(1, -1)).movedim(-1, 1)
 
-        before, after = torch.cat([inner[:1], inner[:-1]]), torch.cat([inner[1:], inner[-1:]])
-        result: Tensor = x + self.time(torch.cat([before, inner, after], 1).movedim(1, -1)).movedim(
-            -1, 1
-        )
-        return result
+    def _over_time(self, x: Tensor, inner: Tensor) -> Tensor:
+        """Add a combination of the previous, the same and the next frame (frame, y, x, channel)."""
+        channels = x.shape[-1]
+        before, same, after = self.time.weight.view(channels, 3, channels).unbind(1)
+
+        mixed = functional.linear(inner, same, self.time.bias)
+        mixed[1:].add_(functional.linear(inner[:-1], before))
+        mixed[:1].add_(functional.linear(inner[:1], before))
+        mixed[:-1].add_(functional.linear(inner[1:], after))
+        mixed[-1:].add_(functional.linear(inner[-1:], after))
+        return x + mixed
 
 
 class Regulariser(ConvolutionalBody):
@@ -118,15 +133,15 @@ class KtUnrolled(SeriesNetwork):
     """
 
     can_checkpoint: ClassVar[bool] = True
-    starts_from: ClassVar[tuple[str, ...]] = ("kt-wavelet", "llr")
+    starts_from: ClassVar[tuple[str, ...]] = ("kt-wavelet",)
 
     def __init__(
         self,
         *,
-        cascades: int = 4,
+        cascades: int = 2,
         channels: int = 64,
         blocks: int = 4,
-        solver_steps: int = 3,
+        solver_steps: int = 2,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -195,7 +210,8 @@ class KtUnrolled(SeriesNetwork):
                 solutions = tuple(solution[:, :height] for solution in solutions)
 
             x = solutions[0]
-            phase, known, error = smooth_phase(x), facts(problem, x), disagreement(x, solutions[1])
+            phase, known = smooth_phase(x), facts(problem, x)
+            error = ERROR_RATIO * disagreement(x, solutions[1])
 
         for step in range(self.cascades):
             context = torch.cat(
@@ -252,22 +268,25 @@ class KtUnrolled(SeriesNetwork):
 
 
 def starts(problem: Problem) -> tuple[Tensor, Tensor]:
-    """Return s_1 and s_2 (frame, y, x'): kt-wavelet and llr, or tv for a single frame."""
+    """Return s_1 and s_2 (frame, y, x'): kt-wavelet, and llr from s_1, or tv for a single frame.
+
+    s_1 is taken from the solutions of the problem if it is known.
+    """
     if len(problem.rhs) == 1:
-        return _solution(problem, kt_wavelet), _solution(problem, tv)
+        return _plain(kt_wavelet(problem).x), _plain(tv(problem).x)
 
-    found = (
-        problem.solutions[name]
-        if name in problem.solutions
-        else _solution(problem, method, iterations=START_STEPS)
-        for name, method in (("kt-wavelet", kt_wavelet), ("llr", llr))
-    )
-    first, second = found
-    return first, second
+    first = problem.solutions.get("kt-wavelet")
+    if first is None:
+        assert isinstance(problem.A, Encoding)
+        steps = FIRST_STEPS if problem.A.mask.varies else FIRST_STEPS_SAME
+        first = kt_wavelet(problem, iterations=steps).x
+    second = llr(replace(problem, start=first), iterations=SECOND_STEPS).x
+    return _plain(first), _plain(second)
 
 
-def _solution(problem: Problem, method: Callable[..., Solution], **settings: int) -> Tensor:
-    return method(problem, **settings).x.resolve_conj().contiguous()
+def _plain(x: Tensor) -> Tensor:
+    """Return images with x fastest in memory, as the regulariser needs them."""
+    return x.resolve_conj().contiguous()
 
 
 def data_consistency(problem: Problem, z: Tensor, weight: Tensor, steps: int) -> Tensor:

@@ -43,7 +43,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
         "unet": Size(None, 7_756_097, 7_756_097),
         "fidelity-unet": Size(None, 7_766_242, 7_766_242),
         "lf-mri": Size(6, 8_735_964, 8_321_244),
-        "kt-unrolled": Size(4, 230_483, 230_483),
+        "kt-unrolled": Size(2, 229_457, 229_457),
         "patch-gan": Size(None, 2_763_713, 2_763_713),
     }
 )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ablation_scans import ESPIRIT, LINES, RANDOM, REFINED, SAMPLES, Kept, Store
+from ablation_scans import ESPIRIT, FIRST, LINES, RANDOM, REFINED, SAMPLES, SECOND, Kept, Store
 from torch import Tensor
 
 from cmrrecon.evaluation.generalisation import interval
@@ -57,6 +57,8 @@ class Variant:
         The kind of coil maps in training and test.
     channels : float
         The number of channels, relative to the full network.
+    cascades : int or None
+        The number of unrolled steps; None for that of the full network.
     trained : bool
         Whether it is trained.
     """
@@ -64,6 +66,7 @@ class Variant:
     change: Callable[[KtUnrolled], Any] = field(default=lambda network: None)
     maps: str = REFINED
     channels: float = 1.0
+    cascades: int | None = None
     trained: bool = True
 
 
@@ -99,6 +102,8 @@ VARIANTS = {
     "no second solution": Variant(without_second_solution),
     "ESPIRiT maps": Variant(maps=ESPIRIT),
     "half channels": Variant(channels=0.5),
+    "one step": Variant(cascades=1),
+    "three steps": Variant(cascades=3),
     "no training": Variant(trained=False),
     "no training, ESPIRiT maps": Variant(maps=ESPIRIT, trained=False),
 }
@@ -120,8 +125,10 @@ def trained(name: str, asked: argparse.Namespace, recipe: Recipe, store: Store) 
     total = len(scans) * asked.passes if variant.trained else 0
     path = asked.work / "states" / f"{name}.pt"
 
-    channels = {"channels": round(asked.channels * variant.channels)}
-    recipe = replace(recipe, network={**recipe.network, **channels})
+    settings = {"channels": round(asked.channels * variant.channels)}
+    if variant.cascades is not None:
+        settings["cascades"] = variant.cascades
+    recipe = replace(recipe, network={**recipe.network, **settings})
     run = Run(recipe, CPU, ALONE, make_plan(recipe, [], CPU))
     for network in (run.network, run.shipped()):
         assert isinstance(network, KtUnrolled)
@@ -253,7 +260,7 @@ def main() -> None:
         _ = store[name]
 
     # From here on, the network uses the solutions that were kept.
-    kt_unrolled.starts = lambda problem: problem.solutions  # type: ignore[attr-defined]
+    kt_unrolled.starts = lambda problem: (problem.solutions[FIRST], problem.solutions[SECOND])
     path = asked.work / f"results-{shard}-{shards}.jsonl"
     path.write_text("".join(f"{line}\n" for line in complete_lines(path)))
     with path.open("a", buffering=1) as file:

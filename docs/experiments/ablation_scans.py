@@ -15,6 +15,7 @@ from cmrrecon.classical.coils import Coils
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
+from cmrrecon.classical.still import started
 from cmrrecon.networks.kt_unrolled import starts
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.training.dataset import Place
@@ -22,23 +23,10 @@ from cmrrecon.training.recipe import Data
 from cmrrecon.training.scenes import Scenes
 
 REFINED, ESPIRIT = "refined", "ESPIRiT"
+# The two starting solutions of a problem.
+FIRST, SECOND = "first", "second"
 # Groups of scans: scores are reported for all but the first.
 TRAINING, RANDOM, LINES, SAMPLES = "training", "random scans", "line masks", "sample masks"
-
-
-@dataclass(frozen=True, eq=False)
-class Solved(Problem):
-    """A problem with its starting solutions."""
-
-    solutions: tuple[Tensor, ...]
-
-    @staticmethod
-    def by(prepared: PreparedSeries, coils: Coils) -> "Solved":
-        """Solve the problem of a series with the maps of the given coils."""
-        problem = Problem.of(prepared, coils)
-        # The maps of the measured coils fill most of a file, and the network needs only A.
-        problem = replace(problem, combine=problem.combine[:0].clone())
-        return Solved(**vars(problem), solutions=starts(problem))
 
 
 @dataclass(frozen=True)
@@ -49,14 +37,15 @@ class Kept:
     ----------
     truth : Tensor of shape (frame, y, x')
         The reference, for random scans in the columns of the problem alone.
-    problems : dict of Solved
-        The problem with refined maps and the problem with ESPIRiT maps.
+    problems : dict of Problem
+        The problem with refined maps and the problem with ESPIRiT maps, with the solutions from
+        which the network starts.
     group : str
         The group of the scan.
     """
 
     truth: Tensor
-    problems: dict[str, Solved]
+    problems: dict[str, Problem]
     group: str
 
 
@@ -124,7 +113,16 @@ def prepared_once(
     coils = series.coils().first
     coils = coils if columns is None else replace(coils, columns=columns)
     problems = {
-        ESPIRIT: Solved.by(series, coils),
-        REFINED: Solved.by(series, refined(series, coils)),
+        ESPIRIT: solved(series, coils),
+        REFINED: solved(series, refined(series, coils)),
     }
     return Kept(truth, problems, group)
+
+
+def solved(series: PreparedSeries, coils: Coils) -> Problem:
+    """Build the problem of a series with the maps of the given coils, and solve it."""
+    problem = started(series, coils)
+    first, second = starts(problem)
+    # The maps of the measured coils fill most of a file, and the network needs only A.
+    combine = problem.combine[:0].clone()
+    return replace(problem, combine=combine, solutions={FIRST: first, SECOND: second})

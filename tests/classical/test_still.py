@@ -7,7 +7,7 @@ from cmrrecon import simulate, undersample
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.still import started, still_image
-from cmrrecon.classical.wavelets import kt_wavelet
+from cmrrecon.classical.wavelets import kt_wavelet, l1_wavelet
 from cmrrecon.operators.coils import rss
 from cmrrecon.solvers.shrinkage import singular_value_threshold
 
@@ -38,6 +38,25 @@ def test_few_steps_from_the_still_image_are_better_than_from_the_time_average(
     plain, better = Problem.of(prepared, coils), started(prepared, coils)
     assert error(better) < error(plain)
     torch.testing.assert_close(better.rhs, plain.rhs)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "acceleration", "fewest", "most"),
+    [("kt-uniform", 4, 30, 30), ("uniform", 2, 40, 50), ("uniform", 6, 60, 60)],
+)
+def test_an_average_of_fewer_lines_takes_more_steps(
+    monkeypatch, pattern, acceleration, fewest, most
+):
+    counted = []
+
+    def solver(problem, *, weight, iterations):
+        counted.append(iterations)
+        return l1_wavelet(problem, weight=weight, iterations=1)
+
+    monkeypatch.setattr("cmrrecon.classical.still.l1_wavelet", solver)
+    prepared, _ = made(pattern, acceleration)
+    still_image(prepared, prepared.coils())
+    assert fewest <= counted[0] <= most
 
 
 def test_a_still_object_needs_nothing_else():

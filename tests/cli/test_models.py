@@ -142,7 +142,7 @@ def test_show_tells_network_configuration_and_metadata(run, official):
 def test_installed_weights_are_shown_by_name(run):
     (record,) = run("models", "show", "kt-unrolled", "--json").records
     assert record["network"] == "kt-unrolled"
-    assert record["config"]["cascades"] == 4
+    assert record["config"]["cascades"] == 2
 
 
 def test_convert_makes_a_file_that_shows_the_same_and_where_it_comes_from(

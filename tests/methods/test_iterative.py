@@ -8,8 +8,9 @@ from cmrrecon.classical.problem import Problem
 from cmrrecon.methods.decision import Decision, Trial
 from cmrrecon.methods.iterative import solved
 from cmrrecon.methods.registry import find_method
-from cmrrecon.methods.solver import IterativeOptions
+from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.operators.coils import rss
+from cmrrecon.solvers import Solution
 
 SMALL = {"frames": 4, "y": 48, "x": 48}
 NAMES = ("sense", "llr", "temporal-fourier", "tv", "low-rank-sparse")
@@ -112,3 +113,48 @@ def test_refined_maps_are_used_if_so_decided(series):
     first, second = (method.reconstruct(series, IterativeOptions(), d) for d in (plain, better))
     assert torch.equal(first.maps, series.coils().measured)
     assert not torch.equal(first.maps, second.maps)
+
+
+@pytest.mark.parametrize(("weight", "shared"), [(0.01, True), (0.025, False)])
+def test_a_network_starts_from_the_other_part_of_a_blend_with_the_default_weight(
+    series, weight, shared
+):
+    seen = []
+
+    def network(problem, *, weight=1.0, iterations=2, monitor=None):
+        seen.append("kt-wavelet" in problem.solutions)
+        return Solution(problem.start, ())
+
+    solvers = {
+        "network": Solver.of("network", network, starts_from=("kt-wavelet",)),
+        "kt-wavelet": find_method("kt-wavelet").solver,
+    }
+    partner = Trial("kt-wavelet", weight, 5, 0.1)
+    blend = Decision("network", 1.0, 2, (), "", partner=partner, share=0.5)
+    solved(series, solvers, blend, IterativeOptions())
+    assert seen == [shared]
+
+
+@pytest.mark.parametrize(("pattern", "steps"), [("kt-gaussian", [7]), ("uniform", [])])
+def test_a_network_starts_from_solutions_with_the_settings_of_their_trials(
+    prepared, pattern, steps
+):
+    seen, known = [], []
+
+    def start(problem, *, weight=0.01, iterations=20, monitor=None):
+        seen.append(iterations)
+        return Solution(problem.start, ())
+
+    def network(problem, *, weight=1.0, iterations=2, monitor=None):
+        known.extend(problem.solutions)
+        return Solution(problem.start, ())
+
+    solvers = {
+        "network": Solver.of("network", network, starts_from=("start",)),
+        "start": Solver.of("start", start),
+    }
+    trials = (Trial("start", 0.01, 7, 0.3), Trial("start", 0.02, 9, 0.2))
+    alone = Decision("network", 1.0, 2, trials, "")
+    solved(prepared(pattern, 4, **SMALL), solvers, alone, IterativeOptions())
+    assert seen == steps
+    assert known == ["start"] * len(steps)

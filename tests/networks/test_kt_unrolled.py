@@ -1,14 +1,17 @@
 """kt-unrolled: any size, scale and phase, any number of frames and coils, and its parts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from kinds import mask_of
 from refusals import refused
+from torch.nn import functional
 
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
+from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data import Series
 from cmrrecon.methods.base import Weights
 from cmrrecon.methods.series_network import SeriesNetworkMethod
@@ -17,6 +20,7 @@ from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.networks.kt_unrolled import (
     SEEN,
+    Block,
     KtUnrolled,
     Regulariser,
     data_consistency,
@@ -130,6 +134,48 @@ def test_only_neighbouring_frames_are_combined():
 
     assert bool((change[:3] == 0).all())
     assert bool((change[3:] > 0).all())
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_a_block_and_its_gradients_equal_its_formula(frames):
+    """FiLM after the convolution, then 1 x 1 over three frames, repeated at the ends."""
+    torch.manual_seed(0)
+    block = Block(4, 3)
+    x, known = torch.randn(frames, 4, 6, 5), torch.randn(3)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.normal_(std=0.3)
+
+    def formula():
+        scale, shift = block.film(known).view(2, 1, -1, 1, 1)
+        padded = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+        inner = functional.silu(block.space(padded) * (1 + scale) + shift)
+        around = torch.cat([inner[:1], inner, inner[-1:]])
+        beside = torch.cat([around[:-2], around[1:-1], around[2:]], 1)
+        return x + block.time(beside.movedim(1, -1)).movedim(-1, 1)
+
+    results = []
+    for output in (block(x, known), formula()):
+        output.square().sum().backward()
+        results.append([output.detach(), *(p.grad.clone() for p in block.parameters())])
+        block.zero_grad()
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_known_solutions_are_not_computed_again():
+    problem = problem_of(series())
+    first, second = starts(problem)
+    known = torch.ones_like(first)
+    again = starts(replace(problem, solutions={"kt-wavelet": known}))
+    assert torch.equal(again[0], known)
+    assert relative(again[1], second) > 0.1
+
+
+@pytest.mark.parametrize(("pattern", "steps"), [("uniform", 16), ("kt-uniform", 20)])
+def test_the_same_samples_in_all_frames_take_fewer_steps(pattern, steps):
+    problem = problem_of(series(pattern=pattern))
+    torch.testing.assert_close(starts(problem)[0], kt_wavelet(problem, iterations=steps).x)
 
 
 def test_forward_returns_magnitudes_of_all_frames():

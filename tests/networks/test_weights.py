@@ -3,6 +3,8 @@
 import copy
 import json
 import struct
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -210,6 +212,15 @@ def test_own_files_of_any_precision_load_in_single_precision(networks, tmp_path)
         weights.save(tmp_path / "a.safetensors", copy.deepcopy(networks["lf-mri"]).to(kind))
         loaded = weights.load(tmp_path / "a.safetensors").network
         assert {value.dtype for value in loaded.state_dict().values()} == {torch.float32}
+
+
+def test_loading_does_not_import_the_compiler():
+    """It takes a second, and `torch.Tensor.normal_` without memory would import it."""
+    code = (
+        "import sys; from cmrrecon.methods.shipped import load_shipped; load_shipped(); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_shipped_weights_are_small_and_documented():
