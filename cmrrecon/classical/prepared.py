@@ -88,10 +88,16 @@ class PreparedSeries:
             return self.whiten
         return Whitening.of(self.series, self.whiten)
 
-    @cached_property
+    @property
     def white(self) -> "PreparedSeries":
         """The series with whitened coils; the series itself if there is no reason to whiten."""
-        return self if self.whitening is None else _White(self.series, self.whitening)
+        # A series that kept itself would stay in memory until the next garbage collection.
+        return self if self.whitening is None else self._whitened
+
+    @cached_property
+    def _whitened(self) -> "PreparedSeries":
+        assert self.whitening is not None
+        return _White(self.series, self.whitening)
 
     def tensors(self) -> list[Tensor]:
         """Return the tensors that the series holds on its device."""

@@ -1,5 +1,7 @@
 """What a prepared series computes once: scale, coils and noise."""
 
+import gc
+import weakref
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -206,3 +208,20 @@ def test_noise_is_unknown_without_suitable_samples(cine):
     trajectory = Trajectory(torch.zeros((1, 45, 56, 2)), (8, 8))
     mask = SpokeMask(series.mask.samples, trajectory=trajectory)
     assert PreparedSeries(replace(series, mask=mask), 1.0).noise_power is None
+
+
+@pytest.mark.parametrize("whiten", [None, True])
+def test_a_series_is_freed_as_soon_as_nobody_uses_it(whiten):
+    """Reference cycles would keep the k-space of several slices until the next collection."""
+    noise = torch.randn(4, 3, 32, 32, 2, generator=torch.Generator().manual_seed(0))
+    kspace = disc(coils=3) + 0.01 * torch.view_as_complex(noise)
+    gc.disable()
+    try:
+        prepared = PreparedSeries(Series(kspace, mask_of(LINES)), whiten=whiten)
+        assert (prepared.white is prepared) == (whiten is None)
+        prepared.white.coils()
+        alive = weakref.ref(prepared)
+        del prepared
+        assert alive() is None
+    finally:
+        gc.enable()
