@@ -270,7 +270,7 @@ class KtUnrolled(SeriesNetwork):
 def starts(problem: Problem) -> tuple[Tensor, Tensor]:
     """Return s_1 and s_2 (frame, y, x'): kt-wavelet, and llr from s_1, or tv for a single frame.
 
-    s_1 is taken from the solutions of the problem if it is known.
+    A known s_1 comes from the solutions of the problem.
     """
     if len(problem.rhs) == 1:
         return _plain(kt_wavelet(problem).x), _plain(tv(problem).x)
