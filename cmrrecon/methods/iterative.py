@@ -68,28 +68,21 @@ def solved(
 ) -> Outcome:
     """Reconstruct a series as decided, on whitened coils."""
     prepared = prepared.white
-    partner, share = decision.partner, decision.share
-    rest = 0.0 if partner is None else share
-    parts = [(solvers[decision.method], decision.weight, decision.iterations, 1 - rest)]
-    if partner is not None:
-        parts.append((solvers[partner.method], partner.weight, partner.iterations, share))
-
+    parts = _parts(decision, solvers)
     espirit = prepared.coils(options.coils)
     coils = refined(prepared, espirit) if decision.maps == "refined" else espirit
     from_start = any(solver.from_start for solver, *_ in parts)
     problem = (started if from_start else Problem.of)(prepared, coils)
 
-    # A network starts from another part of the result if its weight is the default, otherwise from
-    # a solution with the settings of the first trial. With the same samples in all frames, trials
-    # take many steps; the network then starts from its own solution.
+    # A network starts from the other part of the result if its weight is the default, otherwise
+    # from a solution with the settings of the first trial. With the same samples in all frames,
+    # trials take many steps; the network then starts from its own solution.
     trials = {t.method: t for t in decision.first_trials() if prepared.mask.varies}
 
     def solve(problem: Problem, factor: float) -> Tensor:
         total = torch.zeros_like(problem.rhs)
         known: dict[str, Tensor] = {}
-        for solver, weight, iterations, share in sorted(
-            parts, key=lambda p: bool(p[0].starts_from)
-        ):
+        for solver, weight, iterations, share in parts:
             for name in set(solver.starts_from) & set(trials) - set(known):
                 trial = trials[name]
                 known[name] = solvers[name](problem, factor * trial.weight, trial.iterations).x
@@ -113,3 +106,15 @@ def solved(
     if whitening is None:
         images = with_air(prepared, *coil_average(whole, coils), images)
     return Outcome(images, measured_maps(coils, whitening), fit, remark)
+
+
+def _parts(
+    decision: Decision, solvers: Mapping[str, Solver]
+) -> list[tuple[Solver, float, int, float]]:
+    """List solver, weight, iterations and share of what the result consists of, networks last."""
+    partner = decision.partner
+    rest = 0.0 if partner is None else decision.share
+    parts = [(solvers[decision.method], decision.weight, decision.iterations, 1 - rest)]
+    if partner is not None:
+        parts.append((solvers[partner.method], partner.weight, partner.iterations, rest))
+    return sorted(parts, key=lambda part: bool(part[0].starts_from))

@@ -10,10 +10,9 @@ With the data y it computes::
 
 - A is the encoding of the classical methods (`classical.problem`), with refined maps from the
   series itself, or two sets of ESPIRiT maps if the body folds over.
-- s_2 is the solution of another method (locally low rank), after a few steps from s_1; for a single
-  frame, the solution with total variation. e is
-  proportional to the root mean square difference between s_1 and s_2, and about as large as their
-  errors. Dividing by e scales errors to about one in every scan.
+- s_2 is the solution of another method: locally low rank, after a few steps from s_1, or total
+  variation for a single frame. e is proportional to the root mean square difference between s_1 and
+  s_2, and about as large as their errors. Dividing by e scales errors to about one in every scan.
 - p is the phase of x_0, averaged over time and a small neighbourhood. Once it is removed, images
   are nearly real.
 - R is the same network in every step. It works on squares of 2 x 2 pixels (Zhang et al., FFDNet,

@@ -21,7 +21,7 @@ EMPTY_FRACTION = 0.2
 
 
 def disagreement(x: Tensor, other: Tensor) -> Tensor:
-    """Return e, the root mean square difference of two images in the columns that are not empty.
+    """Return the root mean square difference of two images in the columns that are not empty.
 
     The result does not depend on empty columns at the sides of the field of view.
 
