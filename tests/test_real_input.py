@@ -192,9 +192,7 @@ def test_methods_on_the_semireal_cine(semireal):
         name: score(images_of(name, prepared)[:, None], truth, protocol="fullfov").psnr
         for name in METHODS
     }
-    # On so few pixels and frames the network predicts hold-out lines slightly better than others,
-    # and is chosen, but its images are 0.5 dB worse.
-    assert psnr[DEFAULT_METHOD] >= max(psnr.values()) - 0.6, sorted(
+    assert psnr[DEFAULT_METHOD] >= max(psnr.values()) - 0.2, sorted(
         psnr.items(), key=lambda item: -item[1]
     )[:4]
     for name in ("sense", "sigpy-sense", "sigpy-l1-wavelet", "sigpy-tv"):

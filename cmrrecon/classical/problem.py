@@ -87,11 +87,15 @@ class Problem(LeastSquares):
     solutions : Mapping of str to Tensor of shape (frame, y, x'), complex
         Solutions that are known already, by the name of the method. Networks that start from them
         need not solve the problem again.
+    weights : Mapping of str to float
+        Regularisation weights that suit the series, by the name of the method. Networks use them
+        for the solutions from which they start.
     """
 
     start: Tensor
     shape: tuple[int, int, int]
     solutions: Mapping[str, Tensor] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def of(prepared: PreparedSeries, coils: Coils, start: Tensor | None = None) -> "Problem":

@@ -23,6 +23,9 @@ BLEND_GAIN = 0.01
 # no blend reduces its error by this fraction. Holding out samples leaves gaps that no training scan
 # had. The network then predicts worse, but may still reconstruct better.
 HEDGE = 0.1
+# The network predicts better only if its error is smaller by this part of the margin. Otherwise the
+# smallest error decides, which is usually that of a blend.
+LIKELY = 0.5
 # The network is not used if its error is larger by this fraction.
 FAR_WORSE = 0.25
 # If all frames have the same lines, no other frame fills the gaps, and hold-out lines hardly show
@@ -32,6 +35,10 @@ FAR_WORSE = 0.25
 # unexplained, beyond noise, and blended in equal parts if not. The limit was chosen by
 # docs/experiments/same_lines.py.
 UNSETTLED = 0.15
+# A network starts from another weight than the default if it multiplies the error by less than the
+# first number. If all frames have the same lines, a smaller weight may multiply it by the second:
+# pictures gain from it although it predicts slightly worse, and for phantoms it predicts far worse.
+START_GAIN, START_SLACK = 0.97, 1.05
 
 
 @dataclass(frozen=True)
@@ -118,13 +125,6 @@ class Decision:
         """Return the trial with the smallest error among the methods that `of` accepts."""
         accepted = [trial for trial in self.trials if of(trial.method)]
         return min(accepted, key=lambda trial: trial.error, default=None)
-
-    def first_trials(self) -> list["Trial"]:
-        """Return the first trial of every method, which used its default weight or a given one."""
-        found: dict[str, Trial] = {}
-        for trial in self.trials:
-            found.setdefault(trial.method, trial)
-        return list(found.values())
 
     def warning(self) -> str | None:
         """Return a warning if no trial predicts better than an empty image; otherwise None."""
@@ -238,7 +238,7 @@ def select(evidence: Evidence) -> Selection:
 
     share, error = blend(leader, network, evidence.midpoint)
     blended = Selection(leader, network, share, error)
-    if network.error < classical.error:
+    if network.error < (1 - LIKELY * evidence.margin) * classical.error:
         return blended if error < (1 - HEDGE) * network.error and share < 1 else alone
     return min(alone, classical, blended, key=lambda choice: choice.error)
 
@@ -258,6 +258,21 @@ def select_classical(evidence: Evidence) -> Selection:
         if error < least and 0 < share < 1:
             chosen, least = Selection(first, second, share, error), error
 
+    return chosen
+
+
+def start_trial(trials: Sequence[Trial], method: str, same_lines: bool) -> Trial | None:
+    """Choose the trial of a method with whose weight a network starts from the method.
+
+    It is the first trial that no other clearly beats; the limits are above.
+    """
+    tried = [trial for trial in trials if trial.method == method and math.isfinite(trial.error)]
+    chosen = tried[0] if tried else None
+    for trial in tried[1:]:
+        assert chosen is not None
+        smaller = same_lines and trial.weight < chosen.weight
+        if trial.error < (START_SLACK if smaller else START_GAIN) * chosen.error:
+            chosen = trial
     return chosen
 
 

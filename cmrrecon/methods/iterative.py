@@ -13,7 +13,7 @@ from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.still import started
 from cmrrecon.methods.base import Fit, Method, Outcome
-from cmrrecon.methods.decision import Decision
+from cmrrecon.methods.decision import Decision, start_trial
 from cmrrecon.methods.edges import filled
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.methods.trials import decide
@@ -74,24 +74,16 @@ def solved(
     from_start = any(solver.from_start for solver, *_ in parts)
     problem = (started if from_start else Problem.of)(prepared, coils)
 
-    # A network starts from the other part of the result if its weight is the default, otherwise
-    # from a solution with the settings of the first trial. With the same samples in all frames,
-    # trials take many steps; the network then starts from its own solution.
-    trials = {t.method: t for t in decision.first_trials() if prepared.mask.varies}
+    same_lines = not prepared.mask.varies and prepared.series.frames > 1
+    starting = {name for solver, *_ in parts for name in solver.starts_from}
+    starts = [start_trial(decision.trials, name, same_lines) for name in starting]
+    weights = {trial.method: trial.weight for trial in starts if trial is not None}
 
     def solve(problem: Problem, factor: float) -> Tensor:
+        problem = replace(problem, weights=weights)
         total = torch.zeros_like(problem.rhs)
-        known: dict[str, Tensor] = {}
         for solver, weight, iterations, share in parts:
-            for name in set(solver.starts_from) & set(trials) - set(known):
-                trial = trials[name]
-                known[name] = solvers[name](problem, factor * trial.weight, trial.iterations).x
-
-            given = replace(problem, solutions=known)
-            x = solver(given, factor * weight, iterations).x
-            if weight == solver.weight:
-                known[solver.name] = x
-            total.add_(x, alpha=share)
+            total.add_(solver(problem, factor * weight, iterations).x, alpha=share)
         return total
 
     x, remark = filled(prepared, coils, problem, solve)
@@ -111,10 +103,10 @@ def solved(
 def _parts(
     decision: Decision, solvers: Mapping[str, Solver]
 ) -> list[tuple[Solver, float, int, float]]:
-    """List solver, weight, iterations and share of what the result consists of, networks last."""
+    """List solver, weight, iterations and share of what the result consists of."""
     partner = decision.partner
     rest = 0.0 if partner is None else decision.share
     parts = [(solvers[decision.method], decision.weight, decision.iterations, 1 - rest)]
     if partner is not None:
         parts.append((solvers[partner.method], partner.weight, partner.iterations, rest))
-    return sorted(parts, key=lambda part: bool(part[0].starts_from))
+    return parts

@@ -13,7 +13,7 @@ from cmrrecon.classical.problem import LeastSquares, Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.still import started
 from cmrrecon.data import LineMask, SampleMask, SamplingMask
-from cmrrecon.methods.decision import Decision, Evidence, Maps, Trial, select
+from cmrrecon.methods.decision import Decision, Evidence, Maps, Trial, select, start_trial
 from cmrrecon.methods.holdout import HeldOut, count_hidden, describe_hidden, hide
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.solvers import Solution
@@ -32,6 +32,9 @@ MOST_WEIGHTS = 5
 # number of hold-out lines or patches, because fewer samples are less reliable. The value was chosen
 # on semi-real cine from two centres.
 MARGIN = 0.3
+# A method from which a network starts is also tried with this multiple of its default weight, see
+# `start_trial`.
+START_RATIO = 0.5
 # All methods are tried with their default weight; better weights are searched for this many.
 FINALISTS = 2
 # Fraction of the columns that trials reconstruct for whole lines. Such data do not mix columns, so
@@ -130,11 +133,14 @@ def _decide_by_trials(
         trials, maps = (trials, "refined") if errors[1] < errors[0] else (plain, maps)
 
     for solver in others:
+        for name in solver.starts_from:
+            trials.run(solvers[name], START_RATIO * solvers[name].weight, options.iterations)
         trials.attempt(solver, options)
 
     selected = select(trials.evidence())
     if options.weight is None and selected.trial.method != network:
-        classical = [trial for trial in trials.made if trial.method != network]
+        leaders = trials.evidence().leaders().values()
+        classical = [trial for trial in leaders if trial.method != network]
         for trial in sorted(classical, key=lambda trial: trial.error)[:FINALISTS]:
             trials.search(trial, solvers[trial.method], options)
 
@@ -168,12 +174,13 @@ class Trials:
     ) -> None:
         self.prepared, self.hidden, self.coils, self.network = prepared, hidden, coils, network
         self.from_start = from_start
+        self.same_lines = not hidden.varies and prepared.series.frames > 1
         self.rest = prepared.part(prepared.mask.without(hidden.samples))
         self.problem = (started if from_start else Problem.of)(self.rest, coils)
         self.held_out = HeldOut(prepared, hidden.samples, coils)
         self.made: list[Trial] = []
-        self._images: dict[str, Tensor] = {}
-        self._midpoints: dict[tuple[str, str], float] = {}
+        self._images: dict[Trial, Tensor] = {}
+        self._midpoints: dict[tuple[Trial, Trial], float] = {}
 
     def with_refined_maps(self) -> "Trials":
         """Start new trials, with maps refined on the samples that are not held out."""
@@ -184,8 +191,9 @@ class Trials:
         """Collect what the decision is based on."""
         frames = self.prepared.series.frames
         margin = MARGIN / math.sqrt(count_hidden(self.hidden, frames))
-        fixed = not self.hidden.varies and frames > 1
-        return Evidence(self.made, self._midpoint, margin, self.held_out.noise, fixed, self.network)
+        return Evidence(
+            self.made, self._midpoint, margin, self.held_out.noise, self.same_lines, self.network
+        )
 
     def attempt(self, solver: Solver, options: IterativeOptions) -> Trial:
         """Run one trial with the given weight, or with the default of the solver."""
@@ -201,17 +209,15 @@ class Trials:
         """
         watch = _Watch(self.held_out, self.problem.rhs, iterations is None, bound)
         steps = MOST_STEPS if iterations is None else iterations
-        known = {name: self._images[name] for name in solver.starts_from if name in self._images}
+        starts = [start_trial(self.made, name, self.same_lines) for name in solver.starts_from]
+        known = {trial.method: self._images[trial] for trial in starts if trial is not None}
         solution = solver(replace(self.problem, solutions=known), weight, steps, watch)
 
         error, step, x = watch.best(solution, iterations)
         trial = Trial(solver.name, weight, step, error if math.isfinite(error) else math.inf)
         self.made.append(trial)
 
-        if self.evidence().leaders()[solver.name] is trial:
-            self._images[solver.name] = x
-            self._midpoints = {k: v for k, v in self._midpoints.items() if solver.name not in k}
-
+        self._images[trial] = x
         return trial
 
     def search(self, start: Trial, solver: Solver, options: IterativeOptions) -> None:
@@ -234,11 +240,12 @@ class Trials:
 
     def _midpoint(self, first: str, second: str) -> float:
         """Return the error of the mean of two methods' images, computed once."""
-        key = (first, second)
-        if key not in self._midpoints:
-            mean = self._images[first].lerp(self._images[second], 0.5)
-            self._midpoints[key] = self.held_out(mean)
-        return self._midpoints[key]
+        leaders = self.evidence().leaders()
+        pair = leaders[first], leaders[second]
+        if pair not in self._midpoints:
+            mean = self._images[pair[0]].lerp(self._images[pair[1]], 0.5)
+            self._midpoints[pair] = self.held_out(mean)
+        return self._midpoints[pair]
 
 
 class _Watch:

@@ -55,7 +55,9 @@ SEEN, SIDE = 5, 2
 FIRST_WEIGHT = 3.0
 # The number of steps of s_1 from the still image, if the mask varies over time and if it does not,
 # and of s_2 from s_1. With the same samples in all frames, the still image is close to s_1.
-FIRST_STEPS, FIRST_STEPS_SAME, SECOND_STEPS = 20, 16, 8
+FIRST_STEPS, FIRST_STEPS_SAME, SECOND_STEPS = 30, 20, 8
+# The weight of s_1, unless trials found a better one.
+START_WEIGHT = 0.01
 # e relative to the root mean square difference between s_1 and s_2.
 ERROR_RATIO = 1.5
 # The number of columns that are processed at once without gradients; a multiple of SIDE.
@@ -269,7 +271,7 @@ class KtUnrolled(SeriesNetwork):
 def starts(problem: Problem) -> tuple[Tensor, Tensor]:
     """Return s_1 and s_2 (frame, y, x'): kt-wavelet, and llr from s_1, or tv for a single frame.
 
-    A known s_1 comes from the solutions of the problem.
+    A known s_1 comes from the solutions of the problem, and its weight from the known weights.
     """
     if len(problem.rhs) == 1:
         return _plain(kt_wavelet(problem).x), _plain(tv(problem).x)
@@ -278,7 +280,8 @@ def starts(problem: Problem) -> tuple[Tensor, Tensor]:
     if first is None:
         assert isinstance(problem.A, Encoding)
         steps = FIRST_STEPS if problem.A.mask.varies else FIRST_STEPS_SAME
-        first = kt_wavelet(problem, iterations=steps).x
+        weight = problem.weights.get("kt-wavelet", START_WEIGHT)
+        first = kt_wavelet(problem, weight=weight, iterations=steps).x
     second = llr(replace(problem, start=first), iterations=SECOND_STEPS).x
     return _plain(first), _plain(second)
 

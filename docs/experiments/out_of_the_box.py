@@ -12,11 +12,10 @@ import argparse
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,16 @@ from numpy import corrcoef
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from cases import write_cfl
-from out_of_the_box_cases import Case, cases, t1_scores, undersampled
+from out_of_the_box_cases import Case, cases, measured_reference, t1_scores, undersampled
+from out_of_the_box_tables import (
+    ADAPTED,
+    DEFAULT,
+    REFINED,
+    WITHOUT,
+    YARDSTICK,
+    oracle,
+    table,
+)
 from peers import ORACLE_CHOICE, PEERS, bart_words
 
 from cmrrecon import Result, Scan, evaluate, read, reconstruct
@@ -36,16 +44,18 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.wavelets import kt_wavelet
+from cmrrecon.evaluation.protocols import PROTOCOLS, SERIES_PROTOCOLS
 from cmrrecon.methods.auto import Auto
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.registry import auto, find_method, from_checkpoint
 from cmrrecon.methods.shipped import NAME as NETWORK
 from cmrrecon.methods.shipped import shipped_file
 
-DEFAULT, REFINED = "kt-wavelet 0.01", "kt-wavelet, refined maps"
-# `auto` without the network, and the network after this many steps on the scan itself.
-WITHOUT, ADAPTED, ADAPT_STEPS = "auto without network", "kt-unrolled adapted", 40
+# The number of steps for which the network is adapted to the scan.
+ADAPT_STEPS = 40
 OF_WEIGHTS = (NETWORK, "auto", ADAPTED)
+# The references of scores.
+TRUTH, RSS = "truth", "root-sum-of-squares"
 # The heart (y, x) of the measured frame, and the grey value from which pictures are saturated.
 HEART, SATURATED = (slice(40, 125), slice(150, 280)), 253
 CLASSICAL = ("temporal-tv", "kt-wavelet", "llr", "low-rank-sparse", "sense")
@@ -57,6 +67,20 @@ def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
     """Score by protocol fullfov."""
     found = evaluate(images[:, None], truth[:, None]).as_dict()
     return {key: float(found[key]) for key in ("psnr", "ssim", "nmse", "hfen")}
+
+
+def scores_by_protocol(
+    case: Case, work: Path, images: torch.Tensor, truth: torch.Tensor
+) -> dict[str, dict[str, float]]:
+    """Score by every protocol, against the truth and against the fully sampled k-space."""
+    references = {TRUTH: truth, RSS: measured_reference(case, work)}
+    found = {
+        f"{protocol}, {name}": evaluate(images[:, None], reference[:, None], protocol=protocol)
+        for protocol in PROTOCOLS
+        for name, reference in references.items()
+        if name == RSS or protocol in SERIES_PROTOCOLS
+    }
+    return {key: {"psnr": score.psnr, "ssim": score.ssim} for key, score in found.items()}
 
 
 def measurements(work: Path, weights: str) -> list[dict[str, Any]]:
@@ -94,17 +118,17 @@ class Measured:
         self,
         case: Case,
         engine: str,
-        work: Callable[[], tuple[torch.Tensor, dict[str, Any]]],
+        solve: Callable[[], tuple[torch.Tensor, dict[str, Any]]],
         truth: torch.Tensor,
     ) -> Any:
-        """Return the record of an engine on a case, from the file or by calling `work`.
+        """Return the record of an engine on a case, from the file or by calling `solve`.
 
-        `work` returns the images and further facts to record.
+        `solve` returns the images and further facts to record.
         """
         key = (f"{case[1]} {case[3]}", engine)
         if key not in self.kept:
             started = cpu_seconds()
-            images, more = work()
+            images, more = solve()
             record = {
                 "group": case[0],
                 "case": key[0],
@@ -112,9 +136,11 @@ class Measured:
                 "cpu_s": round(cpu_seconds() - started, 2),
             }
             record |= {"weights": self.weights} if engine in OF_WEIGHTS else {}
-            self.kept[key] = (
-                record | scores(images, truth) | t1_scores(case, self.data, images, truth) | more
-            )
+            record |= scores(images, truth) | t1_scores(case, self.data, images, truth) | more
+            if engine in ("auto", YARDSTICK):
+                work = self.path.parent
+                record["protocols"] = scores_by_protocol(case, work, images, truth)
+            self.kept[key] = record
             with self.path.open("a") as file:
                 file.write(json.dumps(self.kept[key]) + "\n")
         return self.kept[key]
@@ -145,6 +171,20 @@ def classical(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -
     found = {name: run(name, solver.weight)["psnr"] for name, solver in solvers.items()}
     for name in sorted(found, key=found.__getitem__)[-SEARCHED:]:
         uphill(lambda weight: run(name, weight)["psnr"], solvers[name].weight)  # noqa: B023
+
+
+def yardstick(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -> None:
+    """Repeat the oracle of a case that was measured before, to score it by every protocol."""
+    records = [r for (name, _), r in measured.kept.items() if name == f"{case[1]} {case[3]}"]
+    best = oracle(records)
+    assert best is not None, f"measure the classical engine on {case[1]} first"
+
+    def solve() -> tuple[torch.Tensor, dict[str, Any]]:
+        series, solver = prepared(scan), find_method(best["method"]).solver
+        problem = Problem.of(series, series.coils())
+        return problem.whole(solver(problem, best["weight"], solver.iterations).x), {}
+
+    measured.measure(case, YARDSTICK, solve, truth)
 
 
 def uphill(psnr: Callable[[float], float], weight: float) -> None:
@@ -240,7 +280,7 @@ def main() -> None:
         "--engines",
         nargs="+",
         default=["classical", "network", "auto"],
-        help="and without, adapted, refined, bart",
+        help="and yardstick, without, adapted, refined, bart",
     )
     parser.add_argument("--shard", default="0/1")
     parser.add_argument("--table", action="store_true")
@@ -272,6 +312,8 @@ def one_case(
     effective = scan.series(0).mask.effective_acceleration()
     if "classical" in asked.engines:
         classical(case, scan, truth, measured)
+    if "yardstick" in asked.engines:
+        yardstick(case, scan, truth, measured)
     if "bart" in asked.engines:
         bart(case, scan, truth, measured)
     if "refined" in asked.engines:
@@ -327,104 +369,6 @@ def measured_frame(data: Path, network: Method, default: Auto) -> None:
             f"| {name} | {corrcoef(image[inside], picture[inside])[0, 1]:.4f} "
             f"| {errors.get(name, math.nan):.4f} |"
         )
-
-
-def t1_text(record: dict[str, Any]) -> str:
-    """Format the T1 error of a record."""
-    return f"{record['t1_rmse_ms']:.1f} ({record['t1_bias_ms']:+.1f})"
-
-
-def score_text(record: dict[str, Any]) -> str:
-    """Format the scores of a record."""
-    return f"{record['psnr']:.2f}, {record['ssim']:.4f}, {record['hfen']:.4f}"
-
-
-def table(records: Sequence[dict[str, Any]]) -> None:
-    """Print the network and `auto`, also without the network, against the oracle.
-
-    Further tables show what adaptation and refined maps change, and T1 in the myocardium.
-    """
-    by_case: dict[str, list[Any]] = {}
-    for record in records:
-        by_case.setdefault(record["case"], []).append(record)
-    measured = {record["engine"] for record in records}
-    titles = {NETWORK: "network", WITHOUT: WITHOUT, "auto": "auto"}
-    engines = [engine for engine in titles if engine in measured]
-    print(
-        f"| group | case | oracle | PSNR, SSIM, HFEN | {' | '.join(titles[e] for e in engines)} |\n"
-        f"|{'---|' * (4 + len(engines))}"
-    )
-    gains: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for case, found in by_case.items():
-        oracle = max(
-            (record for record in found if "method" in record),
-            key=lambda record: record["psnr"],
-            default=None,
-        )
-        if oracle is None:
-            continue
-        cells = []
-        for engine in engines:
-            record = next((record for record in found if record["engine"] == engine), None)
-            if record is None:
-                cells.append("")
-                continue
-            gain = {key: record[key] - oracle[key] for key in ("psnr", "ssim", "hfen")}
-            gains.setdefault((found[0]["group"], engine), []).append(gain)
-            cells.append(f"{gain['psnr']:+.2f}, {gain['ssim']:+.4f}, {gain['hfen']:+.4f}")
-        print(
-            f"| {found[0]['group']} | {case} | {oracle['engine']} | {score_text(oracle)} "
-            f"| {' | '.join(cells)} |"
-        )
-    print(
-        "\n| group | engine | cases | median gain PSNR, SSIM, HFEN | improved | worst |\n"
-        "|---|---|---|---|---|---|"
-    )
-    for (group, engine), each in gains.items():
-        median = {key: statistics.median(gain[key] for gain in each) for key in each[0]}
-        improved, worst = (
-            sum(gain["psnr"] > 0 for gain in each) / len(each),
-            min(gain["psnr"] for gain in each),
-        )
-        print(
-            f"| {group} | {engine} | {len(each)} "
-            f"| {median['psnr']:+.2f}, {median['ssim']:+.4f}, {median['hfen']:+.4f} "
-            f"| {improved:.0%} | {worst:+.2f} |"
-        )
-    for title, engines in (
-        ("PSNR, SSIM, HFEN | network | adapted", (NETWORK, ADAPTED)),
-        (
-            "kt-wavelet with its default weight: PSNR, SSIM, HFEN | ESPIRiT maps | refined maps",
-            (DEFAULT, REFINED),
-        ),
-    ):
-        print(f"\n| {title} |\n|{'---|' * (1 + len(engines))}")
-        for case, found in by_case.items():
-            shown = [
-                next((record for record in found if record["engine"] == engine), None)
-                for engine in engines
-            ]
-            if all(shown):
-                print(
-                    f"| {case} | {' | '.join(score_text(record) for record in shown if record)} |"
-                )
-    print("\n| T1 | oracle in PSNR | network | auto: RMSE (bias) ms |\n|---|---|---|---|")
-    for case, found in by_case.items():
-        if "t1_rmse_ms" in found[0]:
-            shown = [
-                max(
-                    (record for record in found if "method" in record),
-                    key=lambda record: record["psnr"],
-                    default=None,
-                )
-            ]
-            shown += [
-                next((record for record in found if record["engine"] == engine), None)
-                for engine in (NETWORK, "auto")
-            ]
-            print(
-                f"| {case} | {' | '.join(t1_text(record) if record else '' for record in shown)} |"
-            )
 
 
 if __name__ == "__main__":

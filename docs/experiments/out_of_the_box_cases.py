@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from scipy.io import loadmat
 
-from cmrrecon import SamplingMask, Scan, formats, read, simulate, undersample
+from cmrrecon import SamplingMask, Scan, Series, formats, read, simulate, undersample
 from cmrrecon.classical.prepared import normalisation
 from cmrrecon.evaluation.mapping import compare_maps
+from cmrrecon.operators.coils import rss
+from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.simulation.acquisition import acquire, coil_maps, noise_sigma
 
 PATTERNS = (
@@ -140,19 +142,34 @@ def t1_scores(
 
 def undersampled(case: Case, work: Path) -> tuple[Scan, torch.Tensor]:
     """Return a normalised case of one slice and its truth (frame, y, x); made once."""
-    _, name, make, pattern = case
-    path = work / "cases" / f"{name} {pattern}.pt"
+    path = work / "cases" / f"{case[1]} {case[3]}.pt"
     if not path.exists():
-        scan, truth = make()
-        kind, factor = pattern.split()
-        series = undersample(scan, kind, float(factor), acs=ACS, seed=PATTERN_SEED).series(0)
-        scale = normalisation(series)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _, series, scale, truth = made(case)
         parts = {
             "kspace": series.kspace / scale,
             "mask": series.mask.samples,
             "truth": truth / scale,
         }
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(parts, path)
     kept = torch.load(path, weights_only=True)
     return Scan.from_kspace(kept["kspace"][:, None], SamplingMask.of(kept["mask"])), kept["truth"]
+
+
+def measured_reference(case: Case, work: Path) -> torch.Tensor:
+    """Return the root-sum-of-squares (frame, y, x) of the fully sampled case; made once."""
+    path = work / "cases" / f"{case[1]} {case[3]} reference.pt"
+    if not path.exists():
+        scan, _, scale, _ = made(case)
+        torch.save(rss(ifft2c(scan.series(0).kspace / scale)), path)
+    reference: torch.Tensor = torch.load(path, weights_only=True)
+    return reference
+
+
+def made(case: Case) -> tuple[Scan, Series, float, torch.Tensor]:
+    """Make a case: the fully sampled scan, the undersampled series, its scale, and the truth."""
+    _, _, make, pattern = case
+    scan, truth = make()
+    kind, factor = pattern.split()
+    series = undersample(scan, kind, float(factor), acs=ACS, seed=PATTERN_SEED).series(0)
+    return scan, series, normalisation(series), truth

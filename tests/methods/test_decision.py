@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from cmrrecon.methods.decision import Decision, Evidence, Trial, blend, select
+from cmrrecon.methods.decision import Decision, Evidence, Trial, blend, select, start_trial
 
 INF, NAN = math.inf, math.nan
 
@@ -68,6 +68,12 @@ NETWORK = {
     "between, a hedge": ({"a": 0.2, "n": 0.2}, {"an": 0.1}, ("a", "n", 0.5, 0.1)),
     "between, and better, no blend": ({"a": 0.2, "n": 0.19}, {}, ("n", None, 0, 0.19)),
     "between, and worse, no blend": ({"a": 0.2, "n": 0.21}, {}, ("a", None, 0, 0.2)),
+    "better, the blend hardly more": ({"a": 0.2, "n": 0.189}, {"an": 0.18}, ("n", None, 0, 0.189)),
+    "hardly better, the blend more": (
+        {"a": 0.2, "n": 0.192},
+        {"an": 0.18},
+        ("a", "n", 0.5 + 0.008 / 0.128, 0.18 - 0.008**2 / 0.256),
+    ),
     "of equals the network": ({"a": 0.2, "n": 0.2}, {}, ("n", None, 0, 0.2)),
     "hedged with the better classical one": (
         {"a": 0.2, "b": 0.1, "n": 0.1},
@@ -161,6 +167,33 @@ def test_the_leader_of_a_method_is_its_first_trial_not_clearly_beaten(errors, we
     made = Evidence(trials, lambda *_: INF, 0.1)
     assert made.leaders()["a"].weight == weight
     assert select(made).trial.weight == weight
+
+
+@pytest.mark.parametrize(
+    ("trials", "same_lines", "weight"),
+    [
+        ([(0.01, 0.3)], False, 0.01),
+        # A smaller weight must predict clearly better, unless all frames have the same lines.
+        ([(0.01, 0.3), (0.005, 0.28)], False, 0.005),
+        ([(0.01, 0.3), (0.005, 0.295)], False, 0.01),
+        ([(0.01, 0.3), (0.005, 0.31)], True, 0.005),
+        ([(0.01, 0.3), (0.005, 0.32)], True, 0.01),
+        # A larger weight must always predict clearly better.
+        ([(0.01, 0.3), (0.025, 0.295)], True, 0.01),
+        ([(0.01, 0.3), (0.025, 0.28)], True, 0.025),
+        # Trials that failed do not count.
+        ([(0.01, math.inf), (0.005, 0.3)], False, 0.005),
+        ([(0.01, math.inf)], False, None),
+        ([], True, None),
+    ],
+)
+def test_a_network_starts_from_the_first_weight_that_no_other_clearly_beats(
+    trials, same_lines, weight
+):
+    made = [Trial("other", 0.5, 5, 0.1)]
+    made += [Trial("start", weight, 5, error) for weight, error in trials]
+    found = start_trial(made, "start", same_lines)
+    assert (found and found.weight) == weight
 
 
 def test_blends_are_of_the_leaders():

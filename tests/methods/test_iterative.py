@@ -115,46 +115,22 @@ def test_refined_maps_are_used_if_so_decided(series):
     assert not torch.equal(first.maps, second.maps)
 
 
-@pytest.mark.parametrize(("weight", "shared"), [(0.01, True), (0.025, False)])
-def test_a_network_starts_from_the_other_part_of_a_blend_with_the_default_weight(
-    series, weight, shared
-):
+def test_a_network_starts_from_the_weight_that_predicted_best(series):
     seen = []
 
     def network(problem, *, weight=1.0, iterations=2, monitor=None):
-        seen.append("kt-wavelet" in problem.solutions)
+        seen.append(problem.weights)
         return Solution(problem.start, ())
 
     solvers = {
-        "network": Solver.of("network", network, starts_from=("kt-wavelet",)),
-        "kt-wavelet": find_method("kt-wavelet").solver,
+        "network": Solver.of("network", network, starts_from=("kt-wavelet", "untried")),
+        "llr": find_method("llr").solver,
     }
-    partner = Trial("kt-wavelet", weight, 5, 0.1)
-    blend = Decision("network", 1.0, 2, (), "", partner=partner, share=0.5)
+    trials = (
+        Trial("kt-wavelet", 0.01, 7, 0.3),
+        Trial("kt-wavelet", 0.005, 9, 0.2),
+        Trial("llr", 0.03, 5, 0.1),
+    )
+    blend = Decision("llr", 0.03, 5, trials, "", partner=Trial("network", 1.0, 2, 0.1), share=0.5)
     solved(series, solvers, blend, IterativeOptions())
-    assert seen == [shared]
-
-
-@pytest.mark.parametrize(("pattern", "steps"), [("kt-gaussian", [7]), ("uniform", [])])
-def test_a_network_starts_from_solutions_with_the_settings_of_their_trials(
-    prepared, pattern, steps
-):
-    seen, known = [], []
-
-    def start(problem, *, weight=0.01, iterations=20, monitor=None):
-        seen.append(iterations)
-        return Solution(problem.start, ())
-
-    def network(problem, *, weight=1.0, iterations=2, monitor=None):
-        known.extend(problem.solutions)
-        return Solution(problem.start, ())
-
-    solvers = {
-        "network": Solver.of("network", network, starts_from=("start",)),
-        "start": Solver.of("start", start),
-    }
-    trials = (Trial("start", 0.01, 7, 0.3), Trial("start", 0.02, 9, 0.2))
-    alone = Decision("network", 1.0, 2, trials, "")
-    solved(prepared(pattern, 4, **SMALL), solvers, alone, IterativeOptions())
-    assert seen == steps
-    assert known == ["start"] * len(steps)
+    assert seen == [{"kt-wavelet": 0.005}]

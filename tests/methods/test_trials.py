@@ -7,6 +7,7 @@ import torch
 
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.sense import sense
+from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data import LineMask, Series
 from cmrrecon.methods.holdout import hide
 from cmrrecon.methods.iterative import solved
@@ -118,6 +119,27 @@ def test_weights_are_searched_unless_the_network_is_used_alone(decided, classica
     weights = {trial.weight for trial in decision.trials if trial.method == "a"}
     assert (len(weights) > 1) == searched
     assert {trial.weight for trial in decision.trials if trial.method == NETWORK} == {0.01}
+
+
+@pytest.mark.parametrize(("best", "chosen"), [(0.01, 0.01), (0.005, 0.005)])
+def test_a_network_starts_from_the_weight_that_predicts_better(prepared, best, chosen):
+    known = []
+
+    def start(problem, *, weight=0.01, iterations=20, monitor=None):
+        bias = 1.0 if weight == best else 1.5
+        return Solution(bias * kt_wavelet(problem, iterations=20).x, ())
+
+    def network(problem, *, weight=1.0, iterations=2, monitor=None):
+        known.append(problem.solutions["start"])
+        return Solution(known[-1], ())
+
+    solvers = {
+        "start": Solver.of("start", start),
+        NETWORK: Solver.of(NETWORK, network, starts_from=("start",)),
+    }
+    decision = decide(prepared("kt-gaussian", 8), solvers, IterativeOptions(), network=NETWORK)
+    errors = {trial.weight: trial.error for trial in decision.trials if trial.method == "start"}
+    assert errors[chosen] == min(errors.values()) == decision.best(lambda m: m == NETWORK).error
 
 
 def test_a_method_is_not_blended_with_a_worse_one_of_the_same_error(decided):

@@ -172,10 +172,16 @@ def test_known_solutions_are_not_computed_again():
     assert relative(again[1], second) > 0.1
 
 
-@pytest.mark.parametrize(("pattern", "steps"), [("uniform", 16), ("kt-uniform", 20)])
+@pytest.mark.parametrize(("pattern", "steps"), [("uniform", 20), ("kt-uniform", 30)])
 def test_the_same_samples_in_all_frames_take_fewer_steps(pattern, steps):
     problem = problem_of(series(pattern=pattern))
     torch.testing.assert_close(starts(problem)[0], kt_wavelet(problem, iterations=steps).x)
+
+
+def test_the_weight_of_the_start_comes_from_the_problem():
+    problem = replace(problem_of(series()), weights={"kt-wavelet": 0.03})
+    expected = kt_wavelet(problem, weight=0.03, iterations=30).x
+    torch.testing.assert_close(starts(problem)[0], expected)
 
 
 def test_forward_returns_magnitudes_of_all_frames():
