@@ -31,6 +31,7 @@ from out_of_the_box_tables import (
     ADAPTED,
     DEFAULT,
     REFINED,
+    SEMI_REAL,
     WITHOUT,
     YARDSTICK,
     oracle,
@@ -72,10 +73,12 @@ def scores(images: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
 def scores_by_protocol(
     case: Case, work: Path, images: torch.Tensor, truth: torch.Tensor
 ) -> dict[str, dict[str, float]]:
-    """Score by every protocol, against the truth and against the fully sampled k-space."""
+    """Score a cine by every protocol, against the truth and against fully sampled k-space."""
     references = {TRUTH: truth, RSS: measured_reference(case, work)}
     found = {
-        f"{protocol}, {name}": evaluate(images[:, None], reference[:, None], protocol=protocol)
+        f"{protocol}, {name}": evaluate(
+            images[:, None], reference[:, None], protocol=protocol, base="cine_sax"
+        )
         for protocol in PROTOCOLS
         for name, reference in references.items()
         if name == RSS or protocol in SERIES_PROTOCOLS
@@ -137,7 +140,7 @@ class Measured:
             }
             record |= {"weights": self.weights} if engine in OF_WEIGHTS else {}
             record |= scores(images, truth) | t1_scores(case, self.data, images, truth) | more
-            if engine in ("auto", YARDSTICK):
+            if engine in ("auto", YARDSTICK) and case[0] in SEMI_REAL:
                 work = self.path.parent
                 record["protocols"] = scores_by_protocol(case, work, images, truth)
             self.kept[key] = record

@@ -11,6 +11,8 @@ DEFAULT, REFINED = "kt-wavelet 0.01", "kt-wavelet, refined maps"
 WITHOUT, ADAPTED = "auto without network", "kt-unrolled adapted"
 # Repeats the oracle to score it by every protocol.
 YARDSTICK = "oracle by protocol"
+# The groups of semi-real cine for reporting.
+SEMI_REAL = ("p003", "centres")
 
 
 def oracle(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -112,7 +114,7 @@ def table_by_protocol(records: Sequence[dict[str, Any]]) -> None:
     scored = {
         (record["engine"], record["case"]): record["protocols"]
         for record in records
-        if "protocols" in record and record["group"] in ("p003", "centres")
+        if "protocols" in record and record["group"] in SEMI_REAL
     }
     pairs = [
         (found, scored[YARDSTICK, case])
