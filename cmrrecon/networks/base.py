@@ -1,8 +1,8 @@
 """Base classes of all networks: their inputs and outputs.
 
 There are two kinds. A `WindowNetwork` takes a window of adjacent frames and reconstructs the middle
-one. A `SeriesNetwork` solves the least-squares problem of a whole series, like the iterative
-methods.
+one. A `SeriesNetwork` reconstructs all frames of a series at once; a `ProblemNetwork` is one that
+solves the least-squares problem of the series, like the iterative methods.
 
 In published networks the readout comes first and the phase encoding last, so networks swap y and x
 at their input and output.
@@ -105,10 +105,13 @@ class WindowNetwork(ReconstructionNetwork):
         The width of the window, odd.
     gives_kspace : bool
         Whether its outputs include k-space, so that it can be adapted to a scan.
+    own_calibration : bool
+        Whether it chooses its calibration lines itself, unless the user gives their number.
     """
 
     frames: int
     gives_kspace: ClassVar[bool]
+    own_calibration: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -179,16 +182,7 @@ class WindowNetwork(ReconstructionNetwork):
 
 
 class SeriesNetwork(ReconstructionNetwork):
-    """A network for whole series, which starts from a least-squares problem.
-
-    Attributes
-    ----------
-    starts_from : tuple of str
-        The classical methods whose solutions it starts from. It uses `Problem.solutions` where they
-        are known.
-    """
-
-    starts_from: ClassVar[tuple[str, ...]] = ()
+    """A network that reconstructs all frames of a series at once."""
 
     @abstractmethod
     def forward(
@@ -203,15 +197,46 @@ class SeriesNetwork(ReconstructionNetwork):
         mask : Tensor of shape (1, frame|1, y, x|1), bool
             (..., y, 1) means whole lines, (..., y, x) single samples.
         acs : int or None
-            Not used: series networks calibrate from the series itself.
+            See `WindowNetwork.forward`. A `ProblemNetwork` calibrates from the series itself.
         columns : slice or None
             The columns of x to reconstruct (line masks only). None reconstructs all.
 
         Returns
         -------
         Output
-            `Output.image` has the shape (frame, y, x), restricted to these columns.
+            `Output.image` has the shape (frame, y, x), restricted to these columns. In all other
+            images, the frames take the place of the batch too.
         """
+
+    @abstractmethod
+    def cost(self, frames: int, coils: int, y: int, x: int, *, lines: bool) -> Footprint:
+        """Return the cost of a series, excluding classical steps such as the starting images.
+
+        Parameters
+        ----------
+        frames, coils, y, x : int
+            The size of the k-space.
+        lines : bool
+            Whether the mask has whole lines instead of single samples.
+
+        Returns
+        -------
+        Footprint
+            Operations and memory.
+        """
+
+
+class ProblemNetwork(SeriesNetwork):
+    """A network that starts from the least-squares problem of a series.
+
+    Attributes
+    ----------
+    starts_from : tuple of str
+        The classical methods whose solutions it starts from. It uses `Problem.solutions` where they
+        are known.
+    """
+
+    starts_from: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
@@ -229,10 +254,6 @@ class SeriesNetwork(ReconstructionNetwork):
         Tensor of shape (frame, y, x'), complex
             The images in the columns of the problem.
         """
-
-    @abstractmethod
-    def cost(self, frames: int, y: int, x: int) -> Footprint:
-        """Return the cost of a series, excluding data consistency and the starting images."""
 
     def solve(
         self,

@@ -1,0 +1,394 @@
+"""vSHARP: variable splitting with learned denoisers and half-quadratic penalties.
+
+With the data y, the encoding A = M F S (mask, Fourier transform, coil maps), learned numbers rho_t
+and eta_k, denoisers D_t and an initialiser I, it computes::
+
+    x = z = A^H y,  u = I(x)
+    for every step t:
+        z <- D_t(z, x, u / rho_t)
+        for every k:  x <- x - eta_k (A^H (A x - y) + rho_t (x - z) + u)
+        u <- u + rho_t (x - z)
+
+The result is the last x. The eta_k are the same in all steps. K-space is divided by a quantile of
+its magnitudes first, and the coil maps come from calibration lines and a U-Net of their own; see
+`vsharp_input`. The layers are in `vsharp_unet`.
+
+There are two networks: `VSharp` reconstructs single frames, and `VSharp3D` all frames of a series
+at once, with time as the third axis of its convolutions.
+
+References: Yiasemis et al., Magn. Reson. Imaging 2025;115:110266 (vSHARP); arXiv 2310.06628 (with
+time, CMRxRecon 2023).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cmrrecon.networks.base import Output, SeriesNetwork, check_window
+from cmrrecon.networks.cost import Footprint, footprint, training_bytes
+from cmrrecon.networks.layers import recomputed, safe_root
+from cmrrecon.networks.sensitivity import KEPT_TOGETHER, SensitivityNetwork, UnrolledNetwork
+from cmrrecon.networks.vsharp_input import InputRule, RefinedMaps
+from cmrrecon.networks.vsharp_unet import Activation, Initialiser, PlainUnet
+from cmrrecon.operators.fourier import fft2c, ifft2c
+
+Start = Literal["sense", "zero-filled"]
+# The channels of a denoiser: real and imaginary parts of z, x and u / rho.
+SEEN = 6
+
+
+@dataclass(frozen=True)
+class VSharpSizes:
+    """The parts of a vSHARP; the defaults are those of the UNIFORM release.
+
+    Attributes
+    ----------
+    gradient_steps : int
+        The number of eta_k.
+    filters, pools : int
+        The sizes of the denoisers; see `PlainUnet`.
+    head_bias, standardised : bool
+        Further properties of the denoisers; see `PlainUnet`.
+    shared : bool
+        Whether all steps have the same denoiser.
+    start : str
+        The first x: "sense" (A^H y), or "zero-filled" (the sum of the coil images, without maps).
+    initialiser_channels, initialiser_dilations : sequence of int
+        The layers of the initialiser; see `Initialiser`.
+    initialiser_outputs : int
+        See `Initialiser`.
+    activation : str
+        See `Initialiser`.
+    sensitivity_filters, sensitivity_pools : int
+        The sizes of the U-Net for the maps. With 0 filters there is none.
+    images : int or None
+        The number of last steps whose images are returned; None returns all.
+    """
+
+    gradient_steps: int = 10
+    filters: int = 32
+    pools: int = 4
+    head_bias: bool = True
+    standardised: bool = False
+    shared: bool = False
+    start: Start = "sense"
+    initialiser_channels: Sequence[int] = (32, 32, 64, 64)
+    initialiser_dilations: Sequence[int] = (1, 1, 2, 4)
+    initialiser_outputs: int = 1
+    activation: Activation = "prelu"
+    sensitivity_filters: int = 32
+    sensitivity_pools: int = 4
+    images: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.initialiser_channels) != len(self.initialiser_dilations):
+            raise ValueError("initialiser_channels and initialiser_dilations must be equally long")
+        if not 1 <= self.initialiser_outputs <= len(self.initialiser_channels):
+            raise ValueError("initialiser_outputs must be between 1 and the number of layers")
+
+    def maps(self, rule: InputRule) -> RefinedMaps:
+        """Build the part that computes the coil maps."""
+        filters = self.sensitivity_filters
+        unet = PlainUnet(2, 2, 2, filters, self.sensitivity_pools) if filters else None
+        return RefinedMaps(unet, rule)
+
+
+# The 3-D network of the challenge, and its rule: 24 calibration lines, masks as they are.
+SERIES = VSharpSizes(gradient_steps=8)
+CHALLENGE = InputRule(percentile=0.99, padding_unmeasured=False, calibration="lines")
+
+
+class Admm(nn.Module):
+    """The iteration of the module, for k-space that is already scaled and maps that are known.
+
+    Parameters
+    ----------
+    dims : int
+        2 for single frames, 3 for series.
+    cascades : int
+        The number of steps t.
+    sizes : VSharpSizes
+        The sizes of its parts.
+    """
+
+    checkpointing = False
+
+    def __init__(self, dims: int, cascades: int, sizes: VSharpSizes) -> None:
+        super().__init__()
+        self.dims, self.sizes = dims, sizes
+        self.learning_rate_eta = nn.Parameter(_half_normal(sizes.gradient_steps, 1.0))
+        self.rho = nn.Parameter(_half_normal(cascades, 0.1))
+
+        self.initializer = Initialiser(
+            dims, sizes.initialiser_channels, sizes.initialiser_dilations,
+            sizes.initialiser_outputs, sizes.activation,
+        )  # fmt: skip
+        self.denoiser_blocks = nn.ModuleList(
+            PlainUnet(
+                dims, SEEN, 2, sizes.filters, sizes.pools,
+                bias=sizes.head_bias, standardised=sizes.standardised,
+            )
+            for _ in range(1 if sizes.shared else cascades)
+        )  # fmt: skip
+
+    def forward(self, y: Tensor, mask: Tensor, maps: Tensor) -> list[Tensor]:
+        """Return the images after the last steps.
+
+        Parameters
+        ----------
+        y : Tensor of shape (batch, frame, coil, h, w), complex
+            K-space, zero where the mask is.
+        mask : Tensor of shape (batch, frame|1, h|1, w), bool
+            The measured samples.
+        maps : Tensor of shape (batch, frame, coil, h, w), complex
+            The coil maps.
+
+        Returns
+        -------
+        list of Tensor of shape (batch, frame, h, w), complex
+            One image after each of the steps that `sizes.images` asks for.
+        """
+        # For lines, the transforms along the readout cancel in A^H A.
+        axes = (-1,) if mask.shape[2] == 1 else (-2, -1)
+        encoding = _Encoding(mask[:, :, None], maps, axes)
+        adjoint = combined(y, maps)
+        x = z = adjoint if self.sizes.start == "sense" else combined(y, None)
+        u = _images(self.initializer(self._channels(x)), x)
+
+        x, z, u, adjoint = (encoding.corner(part) for part in (x, z, u, adjoint))
+        kept: list[Tensor] = []
+        for step in range(len(self.rho)):
+            x, z, u = recomputed(self.checkpointing, self._step, step, x, z, u, adjoint, encoding)
+            kept = [*kept, x][-(self.sizes.images or len(self.rho)) :]
+        return [encoding.centre(image) for image in kept]
+
+    def _step(
+        self, step: int, x: Tensor, z: Tensor, u: Tensor, adjoint: Tensor, encoding: "_Encoding"
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Do one step on images (batch, frame, h, w) with their corner first."""
+        rho = self.rho[step]
+        denoiser = self.denoiser_blocks[0 if self.sizes.shared else step]
+        seen = self._channels(*(encoding.centre(part) for part in (z, x, u / rho)))
+        z = encoding.corner(_images(denoiser(seen), x))
+
+        for eta in self.learning_rate_eta:
+            x = x - eta * (encoding.normal(x) - adjoint + rho * (x - z) + u)
+        return x, z, u + rho * (x - z)
+
+    def _channels(self, *images: Tensor) -> Tensor:
+        """Return real and imaginary parts of images as channels (batch, channel, [frame,] h, w)."""
+        channels = torch.stack([part for x in images for part in (x.real, x.imag)], 1)
+        return channels.squeeze(2) if self.dims == 2 else channels
+
+
+class _Encoding:
+    """`A^H A` on images whose corner comes first, as plain Fourier transforms expect."""
+
+    def __init__(self, mask: Tensor, maps: Tensor, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+        self.mask, self.maps = self.corner(mask), self.corner(maps)
+
+    def normal(self, x: Tensor) -> Tensor:
+        """Apply `A^H A` to images (batch, frame, h, w)."""
+        # Frame by frame, the coil images need little memory.
+        masks = self.mask.expand(-1, x.shape[1], -1, -1, -1)
+        frames = zip(*(part.split(1, 1) for part in (x, masks, self.maps)), strict=True)
+        return torch.cat([self._normal(*frame) for frame in frames], 1)
+
+    def _normal(self, x: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
+        k = torch.fft.fftn(x[:, :, None] * maps, dim=self.axes, norm="ortho")
+        images = torch.fft.ifftn(k * mask, dim=self.axes, norm="ortho")
+        return (images * maps.conj()).sum(2)
+
+    def corner(self, x: Tensor) -> Tensor:
+        """Move the centre of the transformed axes to the corner."""
+        shifted: Tensor = torch.fft.ifftshift(x, [axis for axis in self.axes if x.shape[axis] > 1])
+        return shifted
+
+    def centre(self, x: Tensor) -> Tensor:
+        """Undo `corner`."""
+        shifted: Tensor = torch.fft.fftshift(x, self.axes)
+        return shifted
+
+
+class VSharp(UnrolledNetwork):
+    """vSHARP for single frames; for calling it see `WindowNetwork`.
+
+    Parameters
+    ----------
+    cascades : int
+        The number of steps.
+    sizes : VSharpSizes
+        The sizes of its parts.
+    rule : InputRule
+        How k-space is prepared.
+    checkpointing : bool
+        Keep only the inputs of every step for the backward pass and recompute the rest.
+    """
+
+    frames = 1
+    can_checkpoint: ClassVar[bool] = True
+    own_calibration: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        cascades: int = 12,
+        sizes: VSharpSizes = VSharpSizes(),  # noqa: B008
+        rule: InputRule = InputRule(),  # noqa: B008
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "cascades": cascades, "sizes": asdict(sizes), "rule": asdict(rule),
+        }  # fmt: skip
+        self.rule, self.checkpointing = rule, checkpointing
+        self.sens_net: SensitivityNetwork = sizes.maps(rule)
+        self.admm = Admm(2, cascades, sizes)
+
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, maps: Tensor | None = None
+    ) -> Output:
+        """Reconstruct the frame; see `WindowNetwork.forward`."""
+        check_window(kspace, mask, self.frames)
+        if maps is None:
+            maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
+        self.admm.checkpointing = self.checkpointing
+        images, predicted = _reconstructed(self.admm, self.rule, kspace, mask, maps)
+
+        frames = tuple(image[:, 0] for image in images)
+        return Output(frames[-1], predicted[:, 0], maps[:, 0], frames)
+
+    def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
+        return footprint(self.ghost().admm, *_window(1, coils, y, x, lines))
+
+    def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
+        images = _window(1, coils, y, x, lines)[2]
+        return footprint(lambda given: self.ghost().sens_net.refined(given, 1, False), images)
+
+    def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
+        ghost = self.ghost()
+        ghost.admm.checkpointing = self.checkpointing
+        kspace, mask, maps = _window(1, coils, y, x, lines=True)
+
+        def trained(k: Tensor, m: Tensor, images: Tensor) -> tuple[Tensor, ...]:
+            refined = ghost.sens_net.refined(images, None, self.checkpointing)
+            return tuple(image.abs() for image in ghost.admm(k, m, refined))
+
+        return training_bytes(trained, kspace, mask, maps)
+
+
+class VSharp3D(SeriesNetwork):
+    """vSHARP for whole series, with time as the third axis; for calling it see `SeriesNetwork`.
+
+    The coil maps differ from frame to frame, and a 2-D U-Net refines them.
+
+    Parameters
+    ----------
+    cascades : int
+        See `VSharp`.
+    sizes : VSharpSizes
+        See `VSharp`.
+    rule : InputRule
+        See `VSharp`.
+    checkpointing : bool
+        See `VSharp`.
+    """
+
+    can_checkpoint: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        cascades: int = 10,
+        sizes: VSharpSizes = SERIES,
+        rule: InputRule = CHALLENGE,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "cascades": cascades, "sizes": asdict(sizes), "rule": asdict(rule),
+        }  # fmt: skip
+        self.rule, self.checkpointing = rule, checkpointing
+        self.sens_net = sizes.maps(rule)
+        self.admm = Admm(3, cascades, sizes)
+
+    def forward(
+        self, kspace: Tensor, mask: Tensor, acs: int | None = None, columns: slice | None = None
+    ) -> Output:
+        """Reconstruct all frames of one series; see `SeriesNetwork.forward`."""
+        check_window(kspace, mask)
+        if len(kspace) != 1:
+            raise ValueError("one series at a time")
+        together = None if torch.is_grad_enabled() else KEPT_TOGETHER
+        maps = self.sens_net(kspace, mask, acs, together, self.checkpointing)
+        self.admm.checkpointing = self.checkpointing
+
+        images, predicted = _reconstructed(self.admm, self.rule, kspace, mask, maps)
+        frames = tuple(image[0][..., columns or slice(None)] for image in images)
+        return Output(frames[-1], predicted[0], maps[0], frames)
+
+    def cost(self, frames: int, coils: int, y: int, x: int, *, lines: bool) -> Footprint:
+        ghost = self.ghost()
+        series = _window(frames, coils, y, x, lines)
+        steps = footprint(ghost.admm, *series)
+        maps = footprint(lambda images: ghost.sens_net.refined(images, KEPT_TOGETHER, False), series[2])
+        return Footprint(steps.flops + maps.flops, max(steps.nbytes, maps.nbytes))
+
+
+def _reconstructed(
+    admm: Admm, rule: InputRule, kspace: Tensor, mask: Tensor, maps: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """Reconstruct k-space (batch, frame, coil, y, x) of any scale.
+
+    Returns
+    -------
+    images : list of Tensor of shape (batch, frame, y, x), real
+        The magnitudes after the last steps.
+    predicted : Tensor of shape (batch, frame, coil, y, x), complex
+        The measured k-space, completed with that of the last image.
+    """
+    kept, used, known = rule.prepared(kspace, mask)
+    y, s = kept.mT, maps.mT
+    scale = rule.scale(y)[:, None, None, None]
+    divisor = torch.where(scale > 0, scale, 1)
+    solutions = admm(y / divisor[..., None], used.mT, s)
+
+    images = [(_modulus(x) * scale).mT for x in solutions]
+    model = fft2c((solutions[-1] * scale)[:, :, None] * s)
+    return images, torch.where(known.mT[:, :, None], y, model).mT
+
+
+def combined(kspace: Tensor, maps: Tensor | None) -> Tensor:
+    """Combine k-space (batch, frame, coil, h, w) to images with the maps, or by a plain sum."""
+    # Frame by frame, the coil images need little memory.
+    parts = kspace.split(1, 1)
+    coils = [None] * len(parts) if maps is None else maps.split(1, 1)
+    images = (
+        (ifft2c(k) if s is None else ifft2c(k) * s.conj()).sum(2)
+        for k, s in zip(parts, coils, strict=True)
+    )
+    return torch.cat(list(images), 1)
+
+
+def _images(channels: Tensor, like: Tensor) -> Tensor:
+    """Return channels (batch, 2, [frame,] h, w) as complex images (batch, frame, h, w)."""
+    real, imaginary = channels.to(like.real.dtype).unbind(1)
+    return torch.complex(real.contiguous(), imaginary.contiguous()).view(like.shape)
+
+
+def _modulus(x: Tensor) -> Tensor:
+    return safe_root(x.real.square() + x.imag.square())
+
+
+def _half_normal(count: int, sigma: float) -> Tensor:
+    return nn.init.trunc_normal_(torch.empty(count), 0.0, sigma, 0.0, 2.0)
+
+
+def _window(frames: int, coils: int, y: int, x: int, lines: bool) -> tuple[Any, Any, Any]:
+    """Return shapes and types of k-space, mask and maps with the readout first."""
+    kspace = (1, frames, coils, x, y), torch.complex64
+    return kspace, ((1, 1, 1 if lines else x, y), torch.bool), kspace
