@@ -53,7 +53,7 @@ class NetworkOptions:
 
 @dataclass(eq=False)
 class NetworkMethod(Method):
-    """A trained network as a method: base of `SeriesNetworkMethod` and `WindowNetworkMethod`.
+    """A trained network as a method: base of the methods for windows and for whole series.
 
     Attributes
     ----------

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.networks.base import Output, SeriesNetwork, check_window
-from cmrrecon.networks.cost import Footprint, footprint, training_bytes
+from cmrrecon.networks.cost import Footprint, Kind, footprint, training_bytes
 from cmrrecon.networks.layers import recomputed, safe_root
 from cmrrecon.networks.sensitivity import KEPT_TOGETHER, SensitivityNetwork, UnrolledNetwork
 from cmrrecon.networks.vsharp_input import InputRule, RefinedMaps
@@ -65,7 +65,7 @@ class VSharpSizes:
     sensitivity_filters, sensitivity_pools : int
         The sizes of the U-Net for the maps. With 0 filters there is none.
     images : int or None
-        The number of last steps whose images are returned; None returns all.
+        The number of last steps whose images enter the losses; None means all.
     """
 
     gradient_steps: int = 10
@@ -134,13 +134,13 @@ class Admm(nn.Module):
             for _ in range(1 if sizes.shared else cascades)
         )  # fmt: skip
 
-    def forward(self, y: Tensor, mask: Tensor, maps: Tensor) -> list[Tensor]:
+    def forward(self, first: Tensor, adjoint: Tensor, mask: Tensor, maps: Tensor) -> list[Tensor]:
         """Return the images after the last steps.
 
         Parameters
         ----------
-        y : Tensor of shape (batch, frame, coil, h, w), complex
-            K-space, zero where the mask is.
+        first, adjoint : Tensor of shape (batch, frame, h, w), complex
+            The first x, and A^H y.
         mask : Tensor of shape (batch, frame|1, h|1, w), bool
             The measured samples.
         maps : Tensor of shape (batch, frame, coil, h, w), complex
@@ -149,69 +149,51 @@ class Admm(nn.Module):
         Returns
         -------
         list of Tensor of shape (batch, frame, h, w), complex
-            One image after each of the steps that `sizes.images` asks for.
+            In training mode one image after each of the steps that `sizes.images` asks for,
+            otherwise the last one alone.
         """
-        # For lines, the transforms along the readout cancel in A^H A.
-        axes = (-1,) if mask.shape[2] == 1 else (-2, -1)
-        encoding = _Encoding(mask[:, :, None], maps, axes)
-        adjoint = combined(y, maps)
-        x = z = adjoint if self.sizes.start == "sense" else combined(y, None)
+        x = z = first
         u = _images(self.initializer(self._channels(x)), x)
 
-        x, z, u, adjoint = (encoding.corner(part) for part in (x, z, u, adjoint))
+        # For lines, the transforms along the readout cancel in A^H A, and so do the shifts of the
+        # images' centre.
+        axes = (-1,) if mask.shape[2] == 1 else (-2, -1)
+        shifted = torch.fft.ifftshift(mask, axes)[:, :, None]
+
+        # Only losses need the images of earlier steps.
+        wanted = (self.sizes.images or len(self.rho)) if self.training else 1
         kept: list[Tensor] = []
         for step in range(len(self.rho)):
-            x, z, u = recomputed(self.checkpointing, self._step, step, x, z, u, adjoint, encoding)
-            kept = [*kept, x][-(self.sizes.images or len(self.rho)) :]
-        return [encoding.centre(image) for image in kept]
+            x, z, u = recomputed(
+                self.checkpointing, self._step, step, x, z, u, adjoint, shifted, maps, axes
+            )
+            kept = [*kept, x][-wanted:]
+        return kept
 
     def _step(
-        self, step: int, x: Tensor, z: Tensor, u: Tensor, adjoint: Tensor, encoding: "_Encoding"
+        self,
+        step: int,
+        x: Tensor,
+        z: Tensor,
+        u: Tensor,
+        adjoint: Tensor,
+        mask: Tensor,
+        maps: Tensor,
+        axes: tuple[int, ...],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Do one step on images (batch, frame, h, w) with their corner first."""
+        """Do one step on images (batch, frame, h, w)."""
         rho = self.rho[step]
         denoiser = self.denoiser_blocks[0 if self.sizes.shared else step]
-        seen = self._channels(*(encoding.centre(part) for part in (z, x, u / rho)))
-        z = encoding.corner(_images(denoiser(seen), x))
+        z = _images(denoiser(self._channels(z, x, u / rho)), x)
 
         for eta in self.learning_rate_eta:
-            x = x - eta * (encoding.normal(x) - adjoint + rho * (x - z) + u)
+            x = x - eta * (normal(x, mask, maps, axes) - adjoint + rho * (x - z) + u)
         return x, z, u + rho * (x - z)
 
     def _channels(self, *images: Tensor) -> Tensor:
         """Return real and imaginary parts of images as channels (batch, channel, [frame,] h, w)."""
         channels = torch.stack([part for x in images for part in (x.real, x.imag)], 1)
         return channels.squeeze(2) if self.dims == 2 else channels
-
-
-class _Encoding:
-    """`A^H A` on images whose corner comes first, as plain Fourier transforms expect."""
-
-    def __init__(self, mask: Tensor, maps: Tensor, axes: tuple[int, ...]) -> None:
-        self.axes = axes
-        self.mask, self.maps = self.corner(mask), self.corner(maps)
-
-    def normal(self, x: Tensor) -> Tensor:
-        """Apply `A^H A` to images (batch, frame, h, w)."""
-        # Frame by frame, the coil images need little memory.
-        masks = self.mask.expand(-1, x.shape[1], -1, -1, -1)
-        frames = zip(*(part.split(1, 1) for part in (x, masks, self.maps)), strict=True)
-        return torch.cat([self._normal(*frame) for frame in frames], 1)
-
-    def _normal(self, x: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
-        k = torch.fft.fftn(x[:, :, None] * maps, dim=self.axes, norm="ortho")
-        images = torch.fft.ifftn(k * mask, dim=self.axes, norm="ortho")
-        return (images * maps.conj()).sum(2)
-
-    def corner(self, x: Tensor) -> Tensor:
-        """Move the centre of the transformed axes to the corner."""
-        shifted: Tensor = torch.fft.ifftshift(x, [axis for axis in self.axes if x.shape[axis] > 1])
-        return shifted
-
-    def centre(self, x: Tensor) -> Tensor:
-        """Undo `corner`."""
-        shifted: Tensor = torch.fft.fftshift(x, self.axes)
-        return shifted
 
 
 class VSharp(UnrolledNetwork):
@@ -263,22 +245,22 @@ class VSharp(UnrolledNetwork):
         return Output(frames[-1], predicted[:, 0], maps[:, 0], frames)
 
     def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
-        return footprint(self.ghost().admm, *_window(1, coils, y, x, lines))
+        return footprint(self.ghost().eval().admm, *_window(1, coils, y, x, lines))
 
     def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
-        images = _window(1, coils, y, x, lines)[2]
-        return footprint(lambda given: self.ghost().sens_net.refined(given, 1, False), images)
+        images, ghost = _window(1, coils, y, x, lines)[-1], self.ghost()
+        return footprint(lambda given: ghost.sens_net.refined(given, 1, False), images)
 
     def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
         ghost = self.ghost()
         ghost.admm.checkpointing = self.checkpointing
-        kspace, mask, maps = _window(1, coils, y, x, lines=True)
+        image, _, mask, maps = _window(1, coils, y, x, lines=True)
 
-        def trained(k: Tensor, m: Tensor, images: Tensor) -> tuple[Tensor, ...]:
+        def trained(first: Tensor, m: Tensor, images: Tensor) -> tuple[Tensor, ...]:
             refined = ghost.sens_net.refined(images, None, self.checkpointing)
-            return tuple(image.abs() for image in ghost.admm(k, m, refined))
+            return tuple(image.abs() for image in ghost.admm(first, first, m, refined))
 
-        return training_bytes(trained, kspace, mask, maps)
+        return training_bytes(trained, image, mask, maps)
 
 
 class VSharp3D(SeriesNetwork):
@@ -332,10 +314,10 @@ class VSharp3D(SeriesNetwork):
         return Output(frames[-1], predicted[0], maps[0], frames)
 
     def cost(self, frames: int, coils: int, y: int, x: int, *, lines: bool) -> Footprint:
-        ghost = self.ghost()
+        ghost = self.ghost().eval()
         series = _window(frames, coils, y, x, lines)
         steps = footprint(ghost.admm, *series)
-        maps = footprint(lambda images: ghost.sens_net.refined(images, KEPT_TOGETHER, False), series[2])
+        maps = footprint(lambda images: ghost.sens_net.refined(images, KEPT_TOGETHER, False), series[-1])
         return Footprint(steps.flops + maps.flops, max(steps.nbytes, maps.nbytes))
 
 
@@ -347,7 +329,7 @@ def _reconstructed(
     Returns
     -------
     images : list of Tensor of shape (batch, frame, y, x), real
-        The magnitudes after the last steps.
+        The magnitudes after the last steps; see `Admm.forward`.
     predicted : Tensor of shape (batch, frame, coil, y, x), complex
         The measured k-space, completed with that of the last image.
     """
@@ -355,11 +337,26 @@ def _reconstructed(
     y, s = kept.mT, maps.mT
     scale = rule.scale(y)[:, None, None, None]
     divisor = torch.where(scale > 0, scale, 1)
-    solutions = admm(y / divisor[..., None], used.mT, s)
+
+    adjoint = combined(y, s) / divisor
+    first = adjoint if admm.sizes.start == "sense" else combined(y, None) / divisor
+    solutions = admm(first, adjoint, used.mT, s)
 
     images = [(_modulus(x) * scale).mT for x in solutions]
     model = fft2c((solutions[-1] * scale)[:, :, None] * s)
     return images, torch.where(known.mT[:, :, None], y, model).mT
+
+
+def normal(x: Tensor, mask: Tensor, maps: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Apply `A^H A` to images (batch, frame, h, w), with a mask whose corner comes first."""
+    masks = mask.expand(-1, x.shape[1], -1, -1, -1)
+    images = []
+
+    # Frame by frame, the coil images need little memory.
+    for one, m, s in zip(*(part.split(1, 1) for part in (x, masks, maps)), strict=True):
+        k = torch.fft.fftn(one[:, :, None] * s, dim=axes, norm="ortho") * m
+        images.append((torch.fft.ifftn(k, dim=axes, norm="ortho") * s.conj()).sum(2))
+    return torch.cat(images, 1)
 
 
 def combined(kspace: Tensor, maps: Tensor | None) -> Tensor:
@@ -388,7 +385,8 @@ def _half_normal(count: int, sigma: float) -> Tensor:
     return nn.init.trunc_normal_(torch.empty(count), 0.0, sigma, 0.0, 2.0)
 
 
-def _window(frames: int, coils: int, y: int, x: int, lines: bool) -> tuple[Any, Any, Any]:
-    """Return shapes and types of k-space, mask and maps with the readout first."""
-    kspace = (1, frames, coils, x, y), torch.complex64
-    return kspace, ((1, 1, 1 if lines else x, y), torch.bool), kspace
+def _window(frames: int, coils: int, y: int, x: int, lines: bool) -> tuple[Kind, ...]:
+    """Return shapes and types of the arguments of `Admm`."""
+    image = (1, frames, x, y), torch.complex64
+    mask = (1, 1, 1 if lines else x, y), torch.bool
+    return image, image, mask, ((1, frames, coils, x, y), torch.complex64)

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cmrrecon.networks.layers import safe_root, safe_rss
+from cmrrecon.networks.layers import safe_rss
 from cmrrecon.networks.sensitivity import SensitivityNetwork, central, central_lines
 from cmrrecon.networks.vsharp_unet import PlainUnet
 from cmrrecon.operators.fourier import ifft2c
@@ -46,6 +46,8 @@ class InputRule:
         See `calibration`.
     fraction : float
         See `calibration`.
+    unit_map : bool
+        Whether the map of a single coil is 1 instead of its phase.
     """
 
     percentile: float = 0.995
@@ -55,6 +57,7 @@ class InputRule:
     calibration: Calibration = "fraction"
     lines: int = 24
     fraction: float = 0.08
+    unit_map: bool = False
 
     def __post_init__(self) -> None:
         for name in ("percentile", "padding", "fraction"):
@@ -169,8 +172,18 @@ class RefinedMaps(SensitivityNetwork):
     def first_images(self, kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
         kept, _, _ = self.rule.prepared(kspace, mask)
         weights = self.rule.calibration_weights(mask.mT, acs)[:, None, None]
-        images = ifft2c(kept.mT * weights.to(kspace.real.dtype))
+        frames = [self._normalised(frame, weights).to(kspace.dtype) for frame in kept.mT.split(1, 1)]
+        return torch.cat(frames, 1)
 
+    def _normalised(self, y: Tensor, weights: Tensor) -> Tensor:
+        """Return the first maps of one frame (batch, 1, coil, h, w), in double precision.
+
+        Their phase is badly conditioned where there is little signal: rounding errors of a
+        transform in single precision would be amplified a thousand times.
+        """
+        images = ifft2c(y.to(torch.complex128) * weights)
+        if self.rule.unit_map and y.shape[2] == 1:
+            return torch.ones_like(images)
         size = safe_rss(images)[:, :, None]
         return images / torch.where(size > 0, size, 1)
 
@@ -192,4 +205,5 @@ def _around_centre(size: Tensor, length: int) -> Tensor:
 
 
 def _modulus(x: Tensor) -> Tensor:
-    return safe_root(x.real.square() + x.imag.square())
+    """Return magnitudes that are rounded as in the official program, whose ranks count."""
+    return torch.linalg.vector_norm(torch.view_as_real(x.resolve_conj()), dim=-1)

@@ -33,6 +33,8 @@ SLOPE, EPSILON = 0.2, 1e-5
 # The number of output values that a convolution without gradients computes at once, so that its
 # working memory stays small.
 SLAB = 2**22
+# The slabs of the initialiser have a margin, so they are larger by this factor.
+MARGIN_FACTOR = 4
 # NORMUNET standardises its input in groups of three channels, and pads axes to this multiple.
 GROUPS, MULTIPLE = 2, 16
 CONVOLUTIONS = {2: (nn.Conv2d, nn.ConvTranspose2d), 3: (nn.Conv3d, nn.ConvTranspose3d)}
@@ -50,15 +52,17 @@ class NormedConvolution(nn.Module):
             return activated(self.conv(x))
         return activated(convolved(x, self.conv.weight))
 
-    def of_both(self, up: Tensor, skips: list[Tensor]) -> Tensor:
-        """Apply the layer to the channels of `up` and of the last skip, which is removed."""
+    def joined(self, double: nn.Module, x: Tensor, skips: list[Tensor]) -> Tensor:
+        """Apply the layer to the channels of `double(x)` and of the last skip, which is removed."""
+        shape = skips[-1].shape[2:]
         if torch.is_grad_enabled():
-            return self(torch.cat([up, skips.pop()], 1))
+            return self(torch.cat([reflected(double(x), shape), skips.pop()], 1))
 
-        # A convolution of both is the sum of two, and each input can be released after its own.
+        # A convolution of both is the sum of two, and each input is released after its own.
         assert isinstance(self.conv, nn.Conv2d | nn.Conv3d)
-        channels = up.shape[1]
+        channels = self.conv.weight.shape[0]
         out = convolved(skips.pop(), self.conv.weight[:, channels:])
+        up = reflected(double(x), shape)
         return activated(convolved(up, self.conv.weight[:, :channels], out))
 
 
@@ -157,9 +161,7 @@ class PlainUnet(ConvolutionalBody):
 
         x = self.conv(x)
         for double, block in zip(self.up_transpose_conv, self.up_conv, strict=True):
-            x = reflected(double(x), skips[-1].shape[2:])
-            x = block.layer_1.of_both(x, skips)
-            x = block.layer_2(x)
+            x = block.layer_2(block.layer_1.joined(double, x, skips))
 
         result: Tensor = self.conv_out(x)
         return result
@@ -191,10 +193,10 @@ class Initialiser(ConvolutionalBody):
         super().__init__()
         layer = CONVOLUTIONS[dims][0]
         pad = nn.ReplicationPad2d if dims == 2 else nn.ReplicationPad3d
-        self.outputs = outputs
+        self.outputs, self.widest, self.reach = outputs, max(channels), sum(dilations)
 
         self.conv_blocks = nn.ModuleList(
-            nn.Sequential(pad(dilation), layer(a, b, 3, dilation=dilation), nn.ReLU())
+            nn.Sequential(pad(dilation), layer(a, b, 3, dilation=dilation), nn.ReLU(True))
             for a, b, dilation in zip([2, *channels[:-1]], channels, dilations, strict=True)
         )
         self.out_block = layer(sum(channels[-outputs:]), 2, 1)
@@ -205,6 +207,20 @@ class Initialiser(ConvolutionalBody):
         }[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
+        rows = max(1, MARGIN_FACTOR * SLAB // (x[:, :1, ..., 0, :].numel() * self.widest))
+        length = x.shape[-2]
+        if torch.is_grad_enabled() or rows >= length:
+            return self._whole(x)
+
+        # Every layer reaches as far as its dilation, so slabs with a margin give the same result.
+        parts = []
+        for first in range(0, length, rows):
+            start = max(0, first - self.reach)
+            part = self._whole(x[..., start : first + rows + self.reach, :])
+            parts.append(part[..., first - start : first - start + rows, :])
+        return torch.cat(parts, -2)
+
+    def _whole(self, x: Tensor) -> Tensor:
         kept: list[Tensor] = []
         for block in self.conv_blocks:
             x = block(x)
