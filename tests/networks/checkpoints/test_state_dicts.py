@@ -1,8 +1,12 @@
 """Which weights of a checkpoint are loaded: keys, prefixes and moving averages."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from refusals import refused
+from safetensors.torch import save_file
 from small_networks import same
 
 from cmrrecon.networks.checkpoints import foreign, torch_files, weights
@@ -140,3 +144,27 @@ def test_other_networks_of_direct_are_not_dropped(tmp_path):
     torch.save({"model": state, "sampling_model": state}, tmp_path / "a.pt")
     tensors, _, _ = torch_files.read(tmp_path / "a.pt", lambda shapes: None)
     assert list(tensors) == ["a", "sampling_model.a"]
+
+
+def test_a_training_file_like_those_of_sdum_loads(networks, plain, tmp_path):
+    optimiser = torch.optim.AdamW(networks["promptmr"].parameters())
+    content = {
+        "epoch": 7,
+        "global_step": 1000,
+        "net_state_dict": plain,
+        "optimizer_state_dict": optimiser.state_dict(),
+        "scaler_state_dict": {},
+        "best_metric": 0.5,
+        "wandb_run_id": None,
+        "python_rng_state": random.getstate(),
+        "numpy_rng_state": np.random.RandomState(0).get_state(),
+        "torch_rng_state": torch.get_rng_state(),
+    }
+    metadata = loads(tmp_path / "a.pt", content, plain)
+    assert (metadata["epoch"], metadata["global_step"]) == ("7", "1000")
+
+
+def test_prefixes_are_removed_in_safetensors_too(networks, plain, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({f"module.{key}": value.clone() for key, value in plain.items()}, path)
+    assert same(weights.load(path).network, networks["promptmr"])
