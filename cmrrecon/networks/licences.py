@@ -54,6 +54,7 @@ def _without_weights(code: str, remark: str = "") -> Licence:
     return Licence(code, NONE, NONE, f"Train it yourself{remark}")
 
 
+FREELY = "Any use, also commercial, if copies keep the licence"
 FASTMRI = "; the weights of fastMRI have another layout and do not load"
 
 
@@ -83,14 +84,16 @@ LICENCES: Mapping[str, Licence] = MappingProxyType(
             "Apache-2.0",
             "Apache-2.0",
             "this package",
-            "Any use, also commercial, if copies keep the licence; research use, not for diagnosis",
+            f"{FREELY}; research use, not for diagnosis",
         ),
         "vsharp": Licence(
             "Apache-2.0",
             "Apache-2.0",
             "NKI-AI/direct-uniform",
-            "Any use, also commercial, if copies keep the licence. Also published: "
-            "NKI-AI/direct-cmrxrecon-challenge23 and NKI-AI/direct-vsharp-multianatomy",
+            f"{FREELY}. Also published: NKI-AI/direct-vsharp-multianatomy",
+        ),
+        "vsharp-3d": Licence(
+            "Apache-2.0", "Apache-2.0", "NKI-AI/direct-cmrxrecon-challenge23", FREELY
         ),
         "sdum": Licence(
             "Apache-2.0",
