@@ -50,6 +50,8 @@ class Output:
         The k-space after each cascade; the same rules apply.
     features : tuple of Tensor of shape (batch, channel, ...)
         The features of each cascade, which losses compare between domains.
+    scale : Tensor of shape (batch,), or None
+        The numbers by which the network divided the k-space of each window, if losses need them.
     """
 
     image: Tensor
@@ -58,6 +60,7 @@ class Output:
     images: tuple[Tensor, ...] = ()
     kspaces: tuple[Tensor, ...] = ()
     features: tuple[Tensor, ...] = ()
+    scale: Tensor | None = None
 
     @property
     def stages(self) -> tuple[Tensor, ...]:

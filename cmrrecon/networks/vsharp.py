@@ -239,10 +239,10 @@ class VSharp(UnrolledNetwork):
         if maps is None:
             maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
         self.admm.checkpointing = self.checkpointing
-        images, predicted = _reconstructed(self.admm, self.rule, kspace, mask, maps)
+        images, predicted, scale = _reconstructed(self.admm, self.rule, kspace, mask, maps)
 
         frames = tuple(image[:, 0] for image in images)
-        return Output(frames[-1], predicted[:, 0], maps[:, 0], frames)
+        return Output(frames[-1], predicted[:, 0], maps[:, 0], frames, scale=scale)
 
     def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
         return footprint(self.ghost().eval().admm, *_window(1, coils, y, x, lines))
@@ -309,9 +309,10 @@ class VSharp3D(SeriesNetwork):
         maps = self.sens_net(kspace, mask, acs, together, self.checkpointing)
         self.admm.checkpointing = self.checkpointing
 
-        images, predicted = _reconstructed(self.admm, self.rule, kspace, mask, maps)
+        images, predicted, scale = _reconstructed(self.admm, self.rule, kspace, mask, maps)
         frames = tuple(image[0][..., columns or slice(None)] for image in images)
-        return Output(frames[-1], predicted[0], maps[0], frames)
+        of_frames = scale.expand(len(maps[0]))
+        return Output(frames[-1], predicted[0], maps[0], frames, scale=of_frames)
 
     def cost(self, frames: int, coils: int, y: int, x: int, *, lines: bool) -> Footprint:
         ghost = self.ghost().eval()
@@ -323,7 +324,7 @@ class VSharp3D(SeriesNetwork):
 
 def _reconstructed(
     admm: Admm, rule: InputRule, kspace: Tensor, mask: Tensor, maps: Tensor
-) -> tuple[list[Tensor], Tensor]:
+) -> tuple[list[Tensor], Tensor, Tensor]:
     """Reconstruct k-space (batch, frame, coil, y, x) of any scale.
 
     Returns
@@ -332,6 +333,8 @@ def _reconstructed(
         The magnitudes after the last steps; see `Admm.forward`.
     predicted : Tensor of shape (batch, frame, coil, y, x), complex
         The measured k-space, completed with that of the last image.
+    scale : Tensor of shape (batch,)
+        The numbers by which k-space was divided.
     """
     kept, used, known = rule.prepared(kspace, mask)
     y, s = kept.mT, maps.mT
@@ -344,7 +347,7 @@ def _reconstructed(
 
     images = [(_modulus(x) * scale).mT for x in solutions]
     model = fft2c((solutions[-1] * scale)[:, :, None] * s)
-    return images, torch.where(known.mT[:, :, None], y, model).mT
+    return images, torch.where(known.mT[:, :, None], y, model).mT, scale.flatten()
 
 
 def normal(x: Tensor, mask: Tensor, maps: Tensor, axes: tuple[int, ...]) -> Tensor:

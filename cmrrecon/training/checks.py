@@ -5,7 +5,7 @@ from itertools import chain, product
 
 import torch
 
-from cmrrecon.networks.base import WindowNetwork, build_network
+from cmrrecon.networks.base import ProblemNetwork, build_network
 from cmrrecon.networks.catalog import build
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.tools.errors import UsageError
@@ -44,11 +44,11 @@ def check(recipe: Recipe) -> Recipe:
         )
         discriminator = build("patch-gan", dict(recipe.discriminator))
 
-    if isinstance(network, WindowNetwork) and recipe.data.scenes:
+    if recipe.data.scenes and not isinstance(network, ProblemNetwork):
         raise UsageError(
             "options-conflict",
             f"data.scenes is {recipe.data.scenes} with the network {name}",
-            "Random scans are whole series, but this network uses windows",
+            "Random scans are whole series without complete k-space, for networks like kt-unrolled",
             "Set data.scenes=0 and give --data, or train kt-unrolled",
         )
 
