@@ -14,9 +14,9 @@ HALF, SIGMA = 7, 2.5
 def high_frequency_loss(image: Tensor, target: Tensor, norm: Norm = "l1") -> Tensor:
     """Compute the filtered error relative to the target itself, as in vSHARP's training.
 
-    It is `mean |K * (image - target)| / mean |target|` with zeros beyond the border, or with squares
-    instead of magnitudes. The kernel K sums to -1 and amplifies edges about twentyfold, and the
-    target is not filtered, so values above 10 are normal.
+    It is `mean |K * (image - target)| / mean |target|` with zeros beyond the border, or with
+    squares instead of magnitudes. The kernel K sums to -1 and amplifies edges about twentyfold, and
+    the target is not filtered, so values above 10 are normal.
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ K1, K2 = 0.01, 0.03
 def volume_ssim_loss(volume: Tensor, target: Tensor) -> Tensor:
     """Compute 1 - SSIM, averaged over all windows inside a volume.
 
-    The windows are uniform, `min(7, frame) x 7 x 7`, and the covariances are sample covariances. The
-    data range is the maximum of the target.
+    The windows are uniform, `min(7, frame) x 7 x 7`, and the covariances are sample covariances.
+    The data range is the maximum of the target.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from cmrrecon.methods.iterative import IterativeMethod, solved
 from cmrrecon.methods.network import prepare
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.methods.trials import decide
-from cmrrecon.networks.base import ProblemNetwork
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.tools.devices import fast_precision
 
 

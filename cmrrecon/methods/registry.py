@@ -22,9 +22,10 @@ from cmrrecon.methods.series_network import ProblemNetworkMethod, SeriesNetworkM
 from cmrrecon.methods.shipped import NAME as SHIPPED
 from cmrrecon.methods.shipped import load_shipped
 from cmrrecon.methods.window_network import WindowNetworkMethod
-from cmrrecon.networks.base import ProblemNetwork, SeriesNetwork, WindowNetwork
+from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
 from cmrrecon.networks.catalog import NETWORKS, name_of
 from cmrrecon.networks.checkpoints import weights
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.tools.errors import UsageError, suggestion
 from cmrrecon.tools.provenance import file_digest
 

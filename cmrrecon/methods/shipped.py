@@ -4,9 +4,9 @@ from pathlib import Path
 
 from cmrrecon.methods.auto import TrainedNetwork
 from cmrrecon.methods.base import Weights
-from cmrrecon.networks.base import ProblemNetwork
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.networks.layers import channels_last
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.tools.provenance import file_digest
 
 NAME = "kt-unrolled"

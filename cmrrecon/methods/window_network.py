@@ -176,7 +176,9 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int | None, batch: Bat
     return images
 
 
-def _average_maps(network: Any, prepared: PreparedSeries, acs: int | None, batch: Batch) -> Tensor | None:
+def _average_maps(
+    network: Any, prepared: PreparedSeries, acs: int | None, batch: Batch
+) -> Tensor | None:
     """Estimate the maps of all windows if only the time average calibrates.
 
     The shape is (1, frame or 1, coil, y, x). None if every frame measured its calibration lines, or

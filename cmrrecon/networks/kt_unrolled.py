@@ -41,10 +41,11 @@ from cmrrecon.classical.still import started
 from cmrrecon.classical.total_variation import tv
 from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data import SamplingMask, Series
-from cmrrecon.networks.base import Output, ProblemNetwork
+from cmrrecon.networks.base import Output
 from cmrrecon.networks.cost import Footprint, footprint
 from cmrrecon.networks.layers import ConvolutionalBody, recomputed, safe_root
 from cmrrecon.networks.problem_facts import FACTS, disagreement, facts, smooth_phase
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.operators.cartesian import Encoding
 from cmrrecon.solvers import conjugate_gradient
 

@@ -20,9 +20,8 @@ References: Yiasemis et al., Magn. Reson. Imaging 2025;115:110266 (vSHARP); arXi
 time, CMRxRecon 2023).
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,71 +31,17 @@ from cmrrecon.networks.cost import Footprint, Kind, footprint, training_bytes
 from cmrrecon.networks.layers import recomputed, safe_root
 from cmrrecon.networks.sensitivity import KEPT_TOGETHER, SensitivityNetwork, UnrolledNetwork
 from cmrrecon.networks.vsharp_input import InputRule, RefinedMaps
-from cmrrecon.networks.vsharp_unet import Activation, Initialiser, PlainUnet
+from cmrrecon.networks.vsharp_sizes import VSharpSizes
+from cmrrecon.networks.vsharp_unet import Initialiser, PlainUnet
 from cmrrecon.operators.fourier import fft2c, ifft2c
 
-Start = Literal["sense", "zero-filled"]
 # The channels of a denoiser: real and imaginary parts of z, x and u / rho.
 SEEN = 6
 
 
-@dataclass(frozen=True)
-class VSharpSizes:
-    """The parts of a vSHARP; the defaults are those of the UNIFORM release.
-
-    Attributes
-    ----------
-    gradient_steps : int
-        The number of eta_k.
-    filters, pools : int
-        The sizes of the denoisers; see `PlainUnet`.
-    head_bias, standardised : bool
-        Further properties of the denoisers; see `PlainUnet`.
-    shared : bool
-        Whether all steps have the same denoiser.
-    start : str
-        The first x: "sense" (A^H y), or "zero-filled" (the sum of the coil images, without maps).
-    initialiser_channels, initialiser_dilations : sequence of int
-        The layers of the initialiser; see `Initialiser`.
-    initialiser_outputs : int
-        See `Initialiser`.
-    activation : str
-        See `Initialiser`.
-    sensitivity_filters, sensitivity_pools : int
-        The sizes of the U-Net for the maps. With 0 filters there is none.
-    images : int or None
-        The number of last steps whose images enter the losses; None means all.
-    """
-
-    gradient_steps: int = 10
-    filters: int = 32
-    pools: int = 4
-    head_bias: bool = True
-    standardised: bool = False
-    shared: bool = False
-    start: Start = "sense"
-    initialiser_channels: Sequence[int] = (32, 32, 64, 64)
-    initialiser_dilations: Sequence[int] = (1, 1, 2, 4)
-    initialiser_outputs: int = 1
-    activation: Activation = "prelu"
-    sensitivity_filters: int = 32
-    sensitivity_pools: int = 4
-    images: int | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.initialiser_channels) != len(self.initialiser_dilations):
-            raise ValueError("initialiser_channels and initialiser_dilations must be equally long")
-        if not 1 <= self.initialiser_outputs <= len(self.initialiser_channels):
-            raise ValueError("initialiser_outputs must be between 1 and the number of layers")
-
-    def maps(self, rule: InputRule) -> RefinedMaps:
-        """Build the part that computes the coil maps."""
-        filters = self.sensitivity_filters
-        unet = PlainUnet(2, 2, 2, filters, self.sensitivity_pools) if filters else None
-        return RefinedMaps(unet, rule)
-
-
-# The 3-D network of the challenge, and its rule: 24 calibration lines, masks as they are.
+# The network of the UNIFORM release, and that of the challenge, with 24 calibration lines and masks
+# that come with the data.
+FRAMES, UNIFORM = VSharpSizes(), InputRule()
 SERIES = VSharpSizes(gradient_steps=8)
 CHALLENGE = InputRule(percentile=0.99, padding_unmeasured=False, calibration="lines")
 
@@ -219,8 +164,8 @@ class VSharp(UnrolledNetwork):
         self,
         *,
         cascades: int = 12,
-        sizes: VSharpSizes = VSharpSizes(),  # noqa: B008
-        rule: InputRule = InputRule(),  # noqa: B008
+        sizes: VSharpSizes = FRAMES,
+        rule: InputRule = UNIFORM,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -228,7 +173,7 @@ class VSharp(UnrolledNetwork):
             "cascades": cascades, "sizes": asdict(sizes), "rule": asdict(rule),
         }  # fmt: skip
         self.rule, self.checkpointing = rule, checkpointing
-        self.sens_net: SensitivityNetwork = sizes.maps(rule)
+        self.sens_net: SensitivityNetwork = _maps(sizes, rule)
         self.admm = Admm(2, cascades, sizes)
 
     def forward(
@@ -295,7 +240,7 @@ class VSharp3D(SeriesNetwork):
             "cascades": cascades, "sizes": asdict(sizes), "rule": asdict(rule),
         }  # fmt: skip
         self.rule, self.checkpointing = rule, checkpointing
-        self.sens_net = sizes.maps(rule)
+        self.sens_net = _maps(sizes, rule)
         self.admm = Admm(3, cascades, sizes)
 
     def forward(
@@ -318,7 +263,9 @@ class VSharp3D(SeriesNetwork):
         ghost = self.ghost().eval()
         series = _window(frames, coils, y, x, lines)
         steps = footprint(ghost.admm, *series)
-        maps = footprint(lambda images: ghost.sens_net.refined(images, KEPT_TOGETHER, False), series[-1])
+        maps = footprint(
+            lambda images: ghost.sens_net.refined(images, KEPT_TOGETHER, False), series[-1]
+        )
         return Footprint(steps.flops + maps.flops, max(steps.nbytes, maps.nbytes))
 
 
@@ -356,22 +303,25 @@ def normal(x: Tensor, mask: Tensor, maps: Tensor, axes: tuple[int, ...]) -> Tens
     images = []
 
     # Frame by frame, the coil images need little memory.
-    for one, m, s in zip(*(part.split(1, 1) for part in (x, masks, maps)), strict=True):
+    for one, m, s in zip(*(torch.split(part, 1, 1) for part in (x, masks, maps)), strict=True):
         k = torch.fft.fftn(one[:, :, None] * s, dim=axes, norm="ortho") * m
         images.append((torch.fft.ifftn(k, dim=axes, norm="ortho") * s.conj()).sum(2))
     return torch.cat(images, 1)
 
 
+def _maps(sizes: VSharpSizes, rule: InputRule) -> RefinedMaps:
+    filters, pools = sizes.sensitivity_filters, sizes.sensitivity_pools
+    return RefinedMaps(PlainUnet(2, 2, 2, filters, pools) if filters else None, rule)
+
+
 def combined(kspace: Tensor, maps: Tensor | None) -> Tensor:
     """Combine k-space (batch, frame, coil, h, w) to images with the maps, or by a plain sum."""
     # Frame by frame, the coil images need little memory.
-    parts = kspace.split(1, 1)
-    coils = [None] * len(parts) if maps is None else maps.split(1, 1)
-    images = (
-        (ifft2c(k) if s is None else ifft2c(k) * s.conj()).sum(2)
-        for k, s in zip(parts, coils, strict=True)
-    )
-    return torch.cat(list(images), 1)
+    images = []
+    for frame, y in enumerate(torch.split(kspace, 1, 1)):
+        s = 1 if maps is None else maps[:, frame : frame + 1].conj()
+        images.append((ifft2c(y) * s).sum(2))
+    return torch.cat(images, 1)
 
 
 def _images(channels: Tensor, like: Tensor) -> Tensor:

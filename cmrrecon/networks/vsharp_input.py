@@ -172,8 +172,8 @@ class RefinedMaps(SensitivityNetwork):
     def first_images(self, kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
         kept, _, _ = self.rule.prepared(kspace, mask)
         weights = self.rule.calibration_weights(mask.mT, acs)[:, None, None]
-        frames = [self._normalised(frame, weights).to(kspace.dtype) for frame in kept.mT.split(1, 1)]
-        return torch.cat(frames, 1)
+        frames = torch.split(kept.mT, 1, 1)
+        return torch.cat([self._normalised(y, weights).to(kspace.dtype) for y in frames], 1)
 
     def _normalised(self, y: Tensor, weights: Tensor) -> Tensor:
         """Return the first maps of one frame (batch, 1, coil, h, w), in double precision.
@@ -206,4 +206,5 @@ def _around_centre(size: Tensor, length: int) -> Tensor:
 
 def _modulus(x: Tensor) -> Tensor:
     """Return magnitudes that are rounded as in the official program, whose ranks count."""
-    return torch.linalg.vector_norm(torch.view_as_real(x.resolve_conj()), dim=-1)
+    size: Tensor = torch.linalg.vector_norm(torch.view_as_real(x.resolve_conj()), dim=-1)
+    return size

@@ -56,7 +56,7 @@ class NormedConvolution(nn.Module):
         """Apply the layer to the channels of `double(x)` and of the last skip, which is removed."""
         shape = skips[-1].shape[2:]
         if torch.is_grad_enabled():
-            return self(torch.cat([reflected(double(x), shape), skips.pop()], 1))
+            return self.forward(torch.cat([reflected(double(x), shape), skips.pop()], 1))
 
         # A convolution of both is the sum of two, and each input is released after its own.
         assert isinstance(self.conv, nn.Conv2d | nn.Conv3d)
@@ -133,14 +133,15 @@ class PlainUnet(ConvolutionalBody):
         if not self.standardised:
             return self._whole(x)
 
-        grouped = x.unflatten(1, (GROUPS, -1))
+        grouped = x.view(len(x), GROUPS, -1, *x.shape[2:])
         axes = tuple(range(2, grouped.ndim))
         mean, std = grouped.mean(axes, keepdim=True), safe_root(grouped.var(axes, keepdim=True))
         standard = ((grouped - mean) / torch.where(std > 0, std, 1)).flatten(1, 2)
 
         padded, places = padded_to(standard, [-n % MULTIPLE for n in x.shape[2:]])
-        result = self._whole(padded)[(..., *places)].unflatten(1, (GROUPS, -1))
-        return (result * std + mean).flatten(1, 2)
+        result = cropped(self._whole(padded), places)
+        result = result.view(len(x), GROUPS, -1, *x.shape[2:]) * std + mean
+        return result.flatten(1, 2)
 
     def _whole(self, x: Tensor) -> Tensor:
         """Apply the U-Net, in 3-D with short axes padded."""
@@ -148,19 +149,19 @@ class PlainUnet(ConvolutionalBody):
             return self._unpadded(x)
         least = 2 ** len(self.down_sample_layers)
         padded, places = padded_to(x, [max(0, least - n) for n in x.shape[2:]])
-        return self._unpadded(padded)[(..., *places)]
+        return cropped(self._unpadded(padded), places)
 
     def _unpadded(self, x: Tensor) -> Tensor:
         check_size(x.shape[2:], len(self.down_sample_layers))
-        pool = functional.avg_pool2d if self.dims == 2 else functional.avg_pool3d
         skips: list[Tensor] = []
 
         for block in self.down_sample_layers:
             skips.append(block(x))
-            x = pool(skips[-1], 2)
+            x = halved(skips[-1])
 
         x = self.conv(x)
         for double, block in zip(self.up_transpose_conv, self.up_conv, strict=True):
+            assert isinstance(block, Block)
             x = block.layer_2(block.layer_1.joined(double, x, skips))
 
         result: Tensor = self.conv_out(x)
@@ -239,6 +240,15 @@ def activated(x: Tensor) -> Tensor:
     return functional.leaky_relu_(x.sub_(mean).mul_((variance + EPSILON).rsqrt_()), SLOPE)
 
 
+def halved(x: Tensor) -> Tensor:
+    """Halve the resolution by averaging; an odd last line is dropped."""
+    if x.ndim == 4:
+        return functional.avg_pool2d(x, 2)
+    # In 3-D, PyTorch has no average in half precision for CPUs.
+    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    return functional.avg_pool3d(wide, 2).to(x.dtype)
+
+
 def convolved(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
     """Convolve with zero padding of one pixel, and add the result to `added` if it is given.
 
@@ -266,6 +276,11 @@ def convolved(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
         else:
             out[:, :, first:last] += part
     return out
+
+
+def cropped(x: Tensor, places: tuple[slice, ...]) -> Tensor:
+    """Undo `padded_to`."""
+    return x[(slice(None), slice(None), *places)].contiguous()
 
 
 def padded_to(x: Tensor, more: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:

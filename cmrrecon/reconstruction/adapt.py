@@ -23,7 +23,8 @@ from cmrrecon.classical.still import started
 from cmrrecon.data import CartesianMask, require_cartesian, window
 from cmrrecon.methods.holdout import HeldOut, hide
 from cmrrecon.methods.trials import narrowed
-from cmrrecon.networks.base import AnyNetwork, ProblemNetwork, WindowNetwork
+from cmrrecon.networks.base import AnyNetwork, WindowNetwork
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.operators.sensitivity import Calibration
 from cmrrecon.tools.errors import UsageError

@@ -5,8 +5,9 @@ from itertools import chain, product
 
 import torch
 
-from cmrrecon.networks.base import ProblemNetwork, build_network
+from cmrrecon.networks.base import build_network
 from cmrrecon.networks.catalog import build
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.training.recipe import Recipe, Sampling

@@ -35,7 +35,9 @@ IMAGES = {
 def outputs(case):
     """Return the images of all steps (batch or frame, y, x), and the predicted k-space."""
     network = case.network
-    y, first = (ours(case.arrays[f"in/{key}"], case.dims) for key in ("masked_kspace", "sensitivity_map"))
+    y, first = (
+        ours(case.arrays[f"in/{key}"], case.dims) for key in ("masked_kspace", "sensitivity_map")
+    )
     mask = mask_of(case.arrays["in/sampling_mask"], case.dims).mT
     images = network.sens_net.refined(first.mT, None, False)
     maps = images / images.abs().square().sum(2, keepdim=True).sqrt()

@@ -82,9 +82,7 @@ def sample(golden, name, number):
     """Return the network of a pipeline, k-space and mask of a slice, and the arrays."""
     case = golden_vsharp.case(golden, name)
     rule = PIPELINES[name]
-    network = VSharp(
-        cascades=len(case.network.admm.rho), sizes=case.network.admm.sizes, rule=rule
-    )
+    network = VSharp(cascades=len(case.network.admm.rho), sizes=case.network.admm.sizes, rule=rule)
     network.load_state_dict(case.network.state_dict())
 
     full = torch.from_numpy(case.arrays["raw/kspace_full_tzcyx"])
@@ -253,3 +251,93 @@ def test_the_scale_is_a_rank_that_counts_zeros_but_no_silent_coils():
     # 200 magnitudes, of which the largest 20 are 20, 19, ..., 1: int(0.05 * 200) + 1 = 11.
     assert InputRule(percentile=0.95).scale(y).tolist() == [10, 30]
     assert InputRule(percentile=0.5).scale(y).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["2d_even_line", "3d_even_line"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_reach_every_parameter(golden, name, checkpointing):
+    network, kspace, mask = small(golden, name)
+    network.train().checkpointing = checkpointing
+    output = network(kspace, mask)
+    (output.image.sum() + output.kspace.abs().sum()).backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        # The slope of the PReLU has no gradient where all its input is positive.
+        assert parameter.grad.any() or "activation" in key, key
+
+
+@pytest.mark.parametrize("name", ["2d_odd_radial", "3d_even_line"])
+def test_checkpointing_does_not_change_gradients(golden, name):
+    network, kspace, mask = small(golden, name)
+    network, kspace = network.double(), kspace.to(torch.complex128)
+    gradients = []
+    for checkpointing in (False, True):
+        network.train().checkpointing = checkpointing
+        network.zero_grad()
+        network(kspace, mask).image.square().sum().backward()
+        gradients.append({key: p.grad.clone() for key, p in network.named_parameters()})
+    plain, again = gradients
+    for key, value in plain.items():
+        torch.testing.assert_close(again[key], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["2d_odd_radial", "3d_even_line"])
+def test_empty_kspace_has_finite_gradients(golden, name):
+    network, kspace, mask = small(golden, name)
+    output = network.train()(torch.zeros_like(kspace), mask)
+    (output.image.sum() + output.images[0].sum()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["2d_odd_radial", "3d_even_line"])
+def test_convolutions_may_run_in_lower_precision(golden, name):
+    network, kspace, mask = small(golden, name)
+
+    def lower(module, inputs):
+        return tuple(x.to(torch.bfloat16) if isinstance(x, torch.Tensor) else x for x in inputs)
+
+    with torch.no_grad():
+        full = network(kspace, mask).image
+        for module in network.convolutions():
+            module.to(torch.bfloat16).register_forward_pre_hook(lower)
+        low = network(kspace, mask).image
+    assert low.dtype == torch.float32
+    assert 0 < deviation(low, full) < 0.1
+
+
+def test_a_batch_of_frames_gives_the_image_of_each(golden):
+    network, kspace, mask = small(golden, "2d_even_line")
+    kspace, mask = kspace.roll(1, 0), mask.roll(1, 0)
+    with torch.no_grad():
+        together = network(kspace, mask).image
+        for one in range(2):
+            alone = network(kspace[one : one + 1], mask[one : one + 1]).image
+            assert deviation(alone[0], together[one]) < 1e-5
+
+
+def test_lines_and_the_same_samples_give_the_same_image(golden):
+    network, kspace, mask = small(golden, "2d_even_line")
+    with torch.no_grad():
+        lines = network(kspace, mask).image
+        samples = network(kspace, mask.expand(-1, -1, -1, kspace.shape[-1])).image
+    assert deviation(samples, lines) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("rule", "acs", "first", "count"),
+    [
+        ({"calibration": "lines", "lines": 24}, None, 13, 24),
+        ({"calibration": "lines", "lines": 24}, 10, 20, 10),
+        ({"calibration": "fraction", "fraction": 0.1}, None, 23, 5),
+        ({"calibration": "fraction", "fraction": 0.1}, 24, 14, 24),
+        ({"calibration": "lines", "lines": 99}, None, 0, 51),
+        ({"calibration": "measured"}, None, 21, 8),
+    ],
+)
+def test_calibration_lines_of_an_odd_matrix(rule, acs, first, count):
+    """Of 51 lines, those from 21 to 29 were measured; their centre is line 25."""
+    mask = torch.zeros(1, 1, 1, 51, dtype=torch.bool)
+    mask[..., 21:30] = True
+    found = InputRule(**rule).calibration_weights(mask, acs)[0, 0].nonzero().flatten().tolist()
+    assert found == list(range(first, first + count))

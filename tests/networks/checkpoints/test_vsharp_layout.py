@@ -186,7 +186,7 @@ def test_the_yaml_file_of_a_release_is_found_and_read(golden, tmp_path):
 )
 @pytest.mark.parametrize("stage", ["inference", "validation", "training"])
 def test_the_rule_follows_from_the_transforms(stage, transforms, expected):
-    network, state = plain()
+    _, state = plain()
     dataset = {"transforms": transforms}
     section = {"dataset": dataset} if stage == "inference" else {"datasets": [dataset]}
     release = {"model": {"initializer_dilations": [1, 2]}, stage: section}
