@@ -12,6 +12,7 @@ from small_networks import SMALL, same, shapes_of
 from cmrrecon.networks import catalog
 from cmrrecon.networks.checkpoints import layouts, vsharp_layout, weights
 from cmrrecon.networks.checkpoints.facts import Given
+from cmrrecon.tools.errors import InputError
 
 SIZES = {
     "uniform_2d": ("vsharp", 93_156_273 + 7_756_418),
@@ -277,6 +278,26 @@ def test_releases_that_do_not_fit_are_refused(release, code, named):
     with refused(code) as error:
         weights.from_state_dict(state, release=release)
     assert named in str(error.value)
+
+
+def test_hostile_names_and_shapes_are_refused():
+    network, plain_state = plain()
+    release = release_of(network)
+    first = "denoiser_blocks.0.down_sample_layers"
+    changes = [
+        {f"{first}.{level}.layer_1.conv.weight": torch.ones(1) for level in range(2, 70)},
+        {f"{first}.{'9' * 200}.layer_1.conv.weight": torch.ones(1)},
+        {"denoiser_blocks.0.conv.layer_1.conv.weight": torch.ones(2)},
+        {"denoiser_blocks.0.conv.layer_1.conv.weight": torch.ones(1, 1, 1, 1, 1, 1, 1)},
+        {f"{first}.0.layer_1.conv.weight": torch.ones(0, 6, 3, 3)},
+        {"rho": torch.ones(())},
+        {"learning_rate_eta": torch.ones(5000)},
+        {f"denoiser_blocks.{index}.a": torch.ones(1) for index in range(2, 3000)},
+    ]
+    for change in changes:
+        with pytest.raises(InputError) as error:
+            weights.from_state_dict({**plain_state, **change}, release=release)
+        assert error.value.code in ("checkpoint-mismatch", "checkpoint-damaged")
 
 
 def test_an_activation_without_weights_comes_from_the_release():
