@@ -48,9 +48,11 @@ class NormedConvolution(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or not isinstance(self.conv, nn.Conv2d | nn.Conv3d):
+        if torch.is_grad_enabled():
             return activated(self.conv(x))
-        return activated(convolved(x, self.conv.weight))
+        if isinstance(self.conv, nn.Conv2d | nn.Conv3d):
+            return activated(convolved(x, self.conv.weight))
+        return activated(in_slabs(self.conv, x, 2))
 
     def joined(self, double: nn.Module, x: Tensor, skips: list[Tensor]) -> Tensor:
         """Apply the layer to the channels of `double(x)` and of the last skip, which is removed."""
@@ -164,8 +166,7 @@ class PlainUnet(ConvolutionalBody):
             assert isinstance(block, Block)
             x = block.layer_2(block.layer_1.joined(double, x, skips))
 
-        result: Tensor = self.conv_out(x)
-        return result
+        return in_slabs(self.conv_out, x, 1)
 
 
 class Initialiser(ConvolutionalBody):
@@ -275,6 +276,26 @@ def convolved(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
             out[:, :, first:last] = part
         else:
             out[:, :, first:last] += part
+    return out
+
+
+def in_slabs(layer: nn.Module, x: Tensor, factor: int) -> Tensor:
+    """Apply a layer that makes `factor` lines of each line of the first spatial axis.
+
+    Large inputs are processed in slabs of this axis, without gradients.
+    """
+    rows = max(1, SLAB // (x[:, :, 0].numel() * factor))
+    if torch.is_grad_enabled() or rows >= x.shape[2]:
+        whole: Tensor = layer(x)
+        return whole
+
+    out: Tensor | None = None
+    for first in range(0, x.shape[2], rows):
+        part: Tensor = layer(x[:, :, first : first + rows])
+        if out is None:
+            out = part.new_empty((*part.shape[:2], factor * x.shape[2], *part.shape[3:]))
+        out[:, :, factor * first : factor * (first + rows)] = part
+    assert out is not None
     return out
 
 
