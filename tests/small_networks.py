@@ -16,6 +16,15 @@ UNET = {
     "prompt_sizes": [8, 4, 2],
 }
 SIZES = {"cascades": 2, "frames": 3, "unet": UNET, "sensitivity_unet": UNET}
+VSHARP = {
+    "gradient_steps": 2,
+    "filters": 4,
+    "pools": 2,
+    "initialiser_channels": [4, 4],
+    "initialiser_dilations": [1, 2],
+    "sensitivity_filters": 4,
+    "sensitivity_pools": 2,
+}
 SMALL = {
     "promptmr": SIZES,
     "promptmr-plus": {**SIZES, "history": 1},
@@ -23,6 +32,8 @@ SMALL = {
     "sr-gan": SIZES,
     "hypercmr": SIZES,
     "e2e-varnet": {"cascades": 2},
+    "vsharp": {"cascades": 2, "sizes": VSHARP},
+    "vsharp-3d": {"cascades": 2, "sizes": VSHARP},
     "unet": {"channels": 4},
     "fidelity-unet": {"channels": 4},
     "lf-mri": {"stages": 2, "sensitivity_unet": UNET},

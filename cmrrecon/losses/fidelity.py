@@ -1,6 +1,7 @@
 """Losses in k-space, for complex tensors (batch, coil, y, x).
 
 Unless stated otherwise, each entry of a batch is divided by the largest magnitude of its target.
+The normalised errors compare all entries together.
 """
 
 import torch
@@ -73,6 +74,24 @@ def regularisation(kspace: Tensor, share: float = 0.05) -> Tensor:
     k, _ = scaled(kspace, kspace.detach())
     energy = _power(k)
     return torch.sqrt(energy + SMALLEST**2).mean() + share * torch.sqrt(energy.mean() + SMALLEST**2)
+
+
+def normalised_absolute_loss(kspace: Tensor, target: Tensor) -> Tensor:
+    """Compute `mean |k - k_target| / mean |k_target|` of real and imaginary parts, as vSHARP does.
+
+    References
+    ----------
+    Yiasemis et al., arXiv 2310.06628, section 2.3 (NMAE).
+    """
+    k, t = torch.view_as_real(kspace), torch.view_as_real(target)
+    size = t.abs().mean()
+    return (k - t).abs().mean() / torch.where(size > 0, size, 1)
+
+
+def normalised_squared_loss(kspace: Tensor, target: Tensor) -> Tensor:
+    """Compute `mean |k - k_target|^2 / mean |k_target|^2` (NMSE)."""
+    size = _power(target).mean()
+    return _power(kspace - target).mean() / torch.where(size > 0, size, 1)
 
 
 def _power(x: Tensor) -> Tensor:

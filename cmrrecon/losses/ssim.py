@@ -34,8 +34,7 @@ def ssim_loss(image: Tensor, target: Tensor, data_range: Tensor | None = None) -
 
 def largest(target: Tensor) -> Tensor:
     """Return the maximum of each image (batch, y, x), or one for empty images; shape (batch,)."""
-    size = target.amax((1, 2))
-    return torch.where(size > 0, size, 1)
+    return _positive(target.amax((1, 2)))
 
 
 def l1_loss(image: Tensor, target: Tensor) -> Tensor:
@@ -43,8 +42,12 @@ def l1_loss(image: Tensor, target: Tensor) -> Tensor:
 
     The division makes the loss independent of the scale of a file.
     """
-    size = target.abs().mean()
-    return (image - target).abs().mean() / torch.where(size > 0, size, 1)
+    return (image - target).abs().mean() / _positive(target.abs().mean())
+
+
+def absolute_loss(image: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+    """Compute the mean absolute difference of images (batch, y, x) divided by a scale (batch,)."""
+    return ((image - target) / _positive(scale)[:, None, None]).abs().mean()
 
 
 def psnr_loss(image: Tensor, target: Tensor) -> Tensor:
@@ -57,3 +60,7 @@ def psnr_loss(image: Tensor, target: Tensor) -> Tensor:
     return (
         ((image - target).square().sum() + tiny) / target.square().sum().clamp(min=tiny)
     ).log10()
+
+
+def _positive(size: Tensor) -> Tensor:
+    return torch.where(size > 0, size, 1)

@@ -12,7 +12,7 @@ from cmrrecon.methods.iterative import IterativeMethod, solved
 from cmrrecon.methods.network import prepare
 from cmrrecon.methods.solver import IterativeOptions, Solver
 from cmrrecon.methods.trials import decide
-from cmrrecon.networks.base import SeriesNetwork
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.tools.devices import fast_precision
 
 
@@ -24,14 +24,14 @@ class TrainedNetwork:
     ----------
     name : str
         Its name among the methods tried.
-    network : SeriesNetwork
+    network : ProblemNetwork
         The network, on any device.
     weights : Weights
         Its trained weights.
     """
 
     name: str
-    network: SeriesNetwork
+    network: ProblemNetwork
     weights: Weights
 
 
@@ -130,7 +130,7 @@ class Auto(Method):
         if trained is None or not _automatic(options):
             return None
 
-        def adopt(network: SeriesNetwork) -> Auto:
+        def adopt(network: ProblemNetwork) -> Auto:
             return replace(self, trained=replace(trained, network=network))
 
         return Adaptable(trained.network, adopt)

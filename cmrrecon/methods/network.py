@@ -15,6 +15,7 @@ from cmrrecon.methods.decision import Decision
 from cmrrecon.networks.base import AnyNetwork, SeriesNetwork, WindowNetwork
 from cmrrecon.networks.cost import speed
 from cmrrecon.networks.layers import channels_last
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.operators.fourier import centred, fftc, ifftc
 from cmrrecon.tools.configuration import AtLeast
 from cmrrecon.tools.devices import DTYPES, Precision
@@ -25,7 +26,7 @@ SMALLEST_WIDTH = 16
 # A whole network reaches this fraction of the speed of single convolutions, as measured with
 # PromptMR on two cores.
 EFFICIENCY = 0.8
-Network = TypeVar("Network", WindowNetwork, SeriesNetwork)
+Network = TypeVar("Network", WindowNetwork, ProblemNetwork, SeriesNetwork)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class NetworkOptions:
 
 @dataclass(eq=False)
 class NetworkMethod(Method):
-    """A trained network as a method: base of `SeriesNetworkMethod` and `WindowNetworkMethod`.
+    """A trained network as a method: base of the methods for windows and for whole series.
 
     Attributes
     ----------

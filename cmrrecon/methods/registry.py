@@ -18,13 +18,14 @@ from cmrrecon.methods.base import Method, Weights
 from cmrrecon.methods.direct import DirectMethod
 from cmrrecon.methods.iterative import IterativeMethod
 from cmrrecon.methods.network import NetworkMethod
-from cmrrecon.methods.series_network import SeriesNetworkMethod
+from cmrrecon.methods.series_network import ProblemNetworkMethod, SeriesNetworkMethod
 from cmrrecon.methods.shipped import NAME as SHIPPED
 from cmrrecon.methods.shipped import load_shipped
 from cmrrecon.methods.window_network import WindowNetworkMethod
 from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
 from cmrrecon.networks.catalog import NETWORKS, name_of
 from cmrrecon.networks.checkpoints import weights
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.tools.errors import UsageError, suggestion
 from cmrrecon.tools.provenance import file_digest
 
@@ -161,6 +162,8 @@ def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
     summary = f"{kind} with the weights of {path.name}"
     known = Weights(file_digest(path), loaded.metadata)
 
+    if isinstance(loaded.network, ProblemNetwork):
+        return ProblemNetworkMethod(name or kind, summary, loaded.network, known)
     if isinstance(loaded.network, SeriesNetwork):
         return SeriesNetworkMethod(name or kind, summary, loaded.network, known)
     if isinstance(loaded.network, WindowNetwork):

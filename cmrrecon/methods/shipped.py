@@ -4,9 +4,9 @@ from pathlib import Path
 
 from cmrrecon.methods.auto import TrainedNetwork
 from cmrrecon.methods.base import Weights
-from cmrrecon.networks.base import SeriesNetwork
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.networks.layers import channels_last
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.tools.provenance import file_digest
 
 NAME = "kt-unrolled"
@@ -23,6 +23,6 @@ def load_shipped() -> TrainedNetwork | None:
     if not path.is_file():
         return None
     loaded = weights.load(path)
-    assert isinstance(loaded.network, SeriesNetwork)
+    assert isinstance(loaded.network, ProblemNetwork)
     network = channels_last(loaded.network.eval().requires_grad_(False))
     return TrainedNetwork(NAME, network, Weights(file_digest(path), loaded.metadata))

@@ -77,7 +77,7 @@ class WindowNetworkMethod(NetworkMethod):
         while batch is not None:
             try:
                 with exact_convolutions():
-                    images = windowed(network, inner, acs_of(series, options), batch)
+                    images = windowed(network, inner, self.acs(series, options), batch)
                 return Outcome(on_middle_columns(images.mul_(inner.scale), series.kspace.shape[-1]))
             except Exception as error:
                 if not is_memory_shortage(error):
@@ -90,6 +90,10 @@ class WindowNetworkMethod(NetworkMethod):
                 torch.cuda.empty_cache()
 
         raise memory_shortage(self.name, series) from shortage()
+
+    def acs(self, series: Series, options: NetworkOptions) -> int | None:
+        """Return the number of calibration lines; None if the network has a rule of its own."""
+        return options.acs if self.trained.own_calibration else acs_of(series, options)
 
     def batch(self, series: Series, options: NetworkOptions) -> Batch:
         """Return the largest batch that fits into the available memory."""
@@ -135,7 +139,7 @@ class WindowNetworkMethod(NetworkMethod):
         return Prediction(flops, kept + max(window_cost.nbytes, maps_cost.nbytes), time)
 
 
-def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:
+def windowed(network: Any, prepared: PreparedSeries, acs: int | None, batch: Batch) -> Tensor:
     """Reconstruct normalised magnitudes (frame, y, x) of a series, window by window."""
     kspace, scale, samples = prepared.kspace, prepared.scale, prepared.mask.samples
     frames = len(kspace)
@@ -172,7 +176,9 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> 
     return images
 
 
-def _average_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor | None:
+def _average_maps(
+    network: Any, prepared: PreparedSeries, acs: int | None, batch: Batch
+) -> Tensor | None:
     """Estimate the maps of all windows if only the time average calibrates.
 
     The shape is (1, frame or 1, coil, y, x). None if every frame measured its calibration lines, or
@@ -189,7 +195,7 @@ def _average_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch
     return maps
 
 
-def _shared_maps(network: Any, prepared: PreparedSeries, acs: int, batch: Batch) -> Tensor:
+def _shared_maps(network: Any, prepared: PreparedSeries, acs: int | None, batch: Batch) -> Tensor:
     """Estimate the maps (frame, coil, y, x) of every frame, the same in all windows."""
     shared = torch.empty_like(prepared.kspace)
     for t, frame in enumerate(prepared.kspace):

@@ -1,14 +1,12 @@
 """Base classes of all networks: their inputs and outputs.
 
 There are two kinds. A `WindowNetwork` takes a window of adjacent frames and reconstructs the middle
-one. A `SeriesNetwork` solves the least-squares problem of a whole series, like the iterative
-methods.
+one. A `SeriesNetwork` reconstructs all frames of a series at once; see also `problem_network`.
 
 In published networks the readout comes first and the phase encoding last, so networks swap y and x
 at their input and output.
 """
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,18 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.classical.problem import Problem
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.cost import Footprint
 from cmrrecon.networks.layers import ConvolutionalBody
-from cmrrecon.solvers import Monitor, Solution, never
 from cmrrecon.tools.errors import UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.networks.sensitivity import SensitivityNetwork
-
-# An upper limit that no network reaches.
-MOST_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -50,6 +43,8 @@ class Output:
         The k-space after each cascade; the same rules apply.
     features : tuple of Tensor of shape (batch, channel, ...)
         The features of each cascade, which losses compare between domains.
+    scale : Tensor of shape (batch,), or None
+        The numbers by which the network divided the k-space of each window, if losses need them.
     """
 
     image: Tensor
@@ -58,6 +53,7 @@ class Output:
     images: tuple[Tensor, ...] = ()
     kspaces: tuple[Tensor, ...] = ()
     features: tuple[Tensor, ...] = ()
+    scale: Tensor | None = None
 
     @property
     def stages(self) -> tuple[Tensor, ...]:
@@ -105,10 +101,13 @@ class WindowNetwork(ReconstructionNetwork):
         The width of the window, odd.
     gives_kspace : bool
         Whether its outputs include k-space, so that it can be adapted to a scan.
+    own_calibration : bool
+        Whether it chooses its calibration lines itself, unless the user gives their number.
     """
 
     frames: int
     gives_kspace: ClassVar[bool]
+    own_calibration: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -179,16 +178,7 @@ class WindowNetwork(ReconstructionNetwork):
 
 
 class SeriesNetwork(ReconstructionNetwork):
-    """A network for whole series, which starts from a least-squares problem.
-
-    Attributes
-    ----------
-    starts_from : tuple of str
-        The classical methods whose solutions it starts from. It uses `Problem.solutions` where they
-        are known.
-    """
-
-    starts_from: ClassVar[tuple[str, ...]] = ()
+    """A network that reconstructs all frames of a series at once."""
 
     @abstractmethod
     def forward(
@@ -203,80 +193,33 @@ class SeriesNetwork(ReconstructionNetwork):
         mask : Tensor of shape (1, frame|1, y, x|1), bool
             (..., y, 1) means whole lines, (..., y, x) single samples.
         acs : int or None
-            Not used: series networks calibrate from the series itself.
+            See `WindowNetwork.forward`. A `ProblemNetwork` calibrates from the series itself.
         columns : slice or None
             The columns of x to reconstruct (line masks only). None reconstructs all.
 
         Returns
         -------
         Output
-            `Output.image` has the shape (frame, y, x), restricted to these columns.
+            `Output.image` has the shape (frame, y, x), restricted to these columns. In all other
+            images, the frames take the place of the batch too.
         """
 
     @abstractmethod
-    def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
-        """Yield the images of a normalised series after every step.
+    def cost(self, frames: int, coils: int, y: int, x: int, *, lines: bool) -> Footprint:
+        """Return the cost of a series, excluding classical steps such as the starting images.
 
         Parameters
         ----------
-        problem : Problem
-            The least-squares problem of the series.
-        weight : float
-            The weight of the network relative to the data, in multiples of the learnt weight.
-
-        Yields
-        ------
-        Tensor of shape (frame, y, x'), complex
-            The images in the columns of the problem.
-        """
-
-    @abstractmethod
-    def cost(self, frames: int, y: int, x: int) -> Footprint:
-        """Return the cost of a series, excluding data consistency and the starting images."""
-
-    def solve(
-        self,
-        problem: Problem,
-        *,
-        weight: float = 1.0,
-        iterations: int = MOST_STEPS,
-        monitor: Monitor = never,
-    ) -> Solution:
-        """Solve a problem like the solvers of the classical methods, without gradients.
-
-        Parameters
-        ----------
-        problem : Problem
-            See `steps`.
-        weight : float
-            See `steps`.
-        iterations : int
-            The maximum number of steps.
-        monitor : callable
-            Called after every step; see `solvers.Monitor`.
+        frames, coils, y, x : int
+            The size of the k-space.
+        lines : bool
+            Whether the mask has whole lines instead of single samples.
 
         Returns
         -------
-        Solution
-            The last images, and the relative change of every step.
+        Footprint
+            Operations and memory.
         """
-        changes = []
-
-        with torch.no_grad():
-            x = problem.start
-            for step, after in enumerate(
-                itertools.islice(self.steps(problem, weight), iterations), 1
-            ):
-                changes.append(
-                    float(
-                        (after - x).norm() / after.norm().clamp(min=torch.finfo(torch.float32).tiny)
-                    )
-                )
-                x = after
-                if monitor(step, x):
-                    break
-
-        return Solution(x, tuple(changes))
 
 
 def build_network(

@@ -225,6 +225,18 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
                 "Sriram et al., MICCAI 2020, arXiv 2004.06688",
             ),
             _network(
+                "vsharp",
+                "vsharp:VSharp",
+                "unrolled ADMM for single frames, with plain U-Nets",
+                "Yiasemis et al., Magn. Reson. Imaging 2025, arXiv 2309.09954",
+            ),
+            _network(
+                "vsharp-3d",
+                "vsharp:VSharp3D",
+                "vSHARP for whole series, with time as the third axis",
+                "Yiasemis et al., 2023, arXiv 2310.06628",
+            ),
+            _network(
                 "unet",
                 "unet:UNet",
                 "a U-Net on the magnitude of CG-SENSE images",

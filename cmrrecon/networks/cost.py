@@ -41,6 +41,10 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # A view of a weight needs no memory.
+        self.known.update(
+            arg.untyped_storage()._cdata for arg in args if isinstance(arg, nn.Parameter)
+        )
         result = func(*args, **(kwargs or {}))
         for part in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(part, Tensor):

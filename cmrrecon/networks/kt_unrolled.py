@@ -41,10 +41,11 @@ from cmrrecon.classical.still import started
 from cmrrecon.classical.total_variation import tv
 from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data import SamplingMask, Series
-from cmrrecon.networks.base import Output, SeriesNetwork
+from cmrrecon.networks.base import Output
 from cmrrecon.networks.cost import Footprint, footprint
 from cmrrecon.networks.layers import ConvolutionalBody, recomputed, safe_root
 from cmrrecon.networks.problem_facts import FACTS, disagreement, facts, smooth_phase
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.operators.cartesian import Encoding
 from cmrrecon.solvers import conjugate_gradient
 
@@ -118,7 +119,7 @@ class Regulariser(ConvolutionalBody):
         return functional.pixel_shuffle(self.last(features), SIDE)[..., :y, :width]
 
 
-class KtUnrolled(SeriesNetwork):
+class KtUnrolled(ProblemNetwork):
     """The network described in the module; it reconstructs all frames of a series.
 
     Parameters
@@ -159,7 +160,7 @@ class KtUnrolled(SeriesNetwork):
         nn.init.zeros_(self.weight.weight)
         nn.init.constant_(self.weight.bias, math.log(FIRST_WEIGHT))
 
-    def cost(self, frames: int, y: int, x: int) -> Footprint:
+    def cost(self, frames: int, coils: int, y: int, x: int, *, lines: bool) -> Footprint:
         images = (frames, 2 * SEEN, y, x), torch.float32
         step = footprint(self.ghost().unet, images, ((FACTS + self.cascades,), torch.float32))
         return Footprint(step.flops * self.cascades, step.nbytes)
@@ -196,7 +197,7 @@ class KtUnrolled(SeriesNetwork):
         return Output(images[-1], images=images if self.training else ())
 
     def steps(self, problem: Problem, weight: float = 1.0) -> Iterator[Tensor]:
-        """See `SeriesNetwork.steps`.
+        """See `ProblemNetwork.steps`.
 
         With two sets of maps, the network reconstructs the images of the first set. Those of the
         second, which are faint, stay as in s_1.

@@ -23,14 +23,15 @@ class SensitivityNetwork(nn.Module):
 
     Parameters
     ----------
-    norm_unet : nn.Module
-        Maps complex images (sample, frame, h, w) of any scale to images of the same shape.
+    norm_unet : nn.Module or None
+        Maps complex images (sample, frame, h, w) of any scale to images of the same shape. None
+        only normalises the coil images.
     frames : int
         The number of frames of a coil that the U-Net sees together (PromptMR+). With 1 every frame
         is processed separately, so that neighbouring windows can share their maps.
     """
 
-    def __init__(self, norm_unet: nn.Module, frames: int = 1) -> None:
+    def __init__(self, norm_unet: nn.Module | None, frames: int = 1) -> None:
         super().__init__()
         self.norm_unet, self.frames = norm_unet, frames
 
@@ -63,8 +64,16 @@ class SensitivityNetwork(nn.Module):
         Tensor of shape (batch, frame, coil, y, x), complex
             The maps.
         """
-        images = ifft2c((kspace * calibration_mask(mask.mT, acs).mT).mT)
+        maps = self.refined(self.first_images(kspace, mask, acs), together, again)
+        size = safe_rss(maps)[:, :, None]
+        return (maps / torch.where(size > 0, size, 1)).mT
 
+    def first_images(self, kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
+        """Return the coil images (batch, frame, coil, h, w) of the calibration lines."""
+        return ifft2c((kspace * calibration_mask(mask.mT, acs).mT).mT)
+
+    def refined(self, images: Tensor, together: int | None, again: bool) -> Tensor:
+        """Return coil images (batch, frame, coil, h, w) after the U-Net."""
         # Each coil is a sample of the U-Net, with one frame or all frames as channels.
         batch, frames, coils, h, w = images.shape
         samples = (
@@ -75,17 +84,13 @@ class SensitivityNetwork(nn.Module):
 
         parts = torch.split(samples, together or (KEPT_TOGETHER if again else len(samples)))
         maps = torch.cat([recomputed(again, self._images_of, part) for part in parts])
-        maps = (
-            maps.view(images.shape)
-            if self.frames == 1
-            else maps.view(batch, coils, frames, h, w).transpose(1, 2)
-        )
-
-        size = safe_rss(maps)[:, :, None]
-        return (maps / torch.where(size > 0, size, 1)).mT
+        if self.frames == 1:
+            return maps.view(images.shape)
+        return maps.view(batch, coils, frames, h, w).transpose(1, 2)
 
     def _images_of(self, samples: Tensor) -> Tensor:
         """Apply the U-Net and return only its images, if it has several outputs."""
+        assert self.norm_unet is not None
         out: Tensor | tuple[Tensor, ...] = self.norm_unet(samples)
         return out if isinstance(out, Tensor) else out[0]
 

@@ -40,6 +40,8 @@ SIZES: Mapping[str, Size] = MappingProxyType(
         "sr-gan": Size(16, 108_082_769, 108_082_753),
         "hypercmr": Size(12, 81_528_317, 71_160_317),
         "e2e-varnet": Size(12, 29_936_966, 29_936_966),
+        "vsharp": Size(12, 100_912_691, 100_912_691),
+        "vsharp-3d": Size(10, 233_714_603, 233_714_603),
         "unet": Size(None, 7_756_097, 7_756_097),
         "fidelity-unet": Size(None, 7_766_242, 7_766_242),
         "lf-mri": Size(6, 8_735_964, 8_321_244),

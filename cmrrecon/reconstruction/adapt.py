@@ -23,7 +23,8 @@ from cmrrecon.classical.still import started
 from cmrrecon.data import CartesianMask, require_cartesian, window
 from cmrrecon.methods.holdout import HeldOut, hide
 from cmrrecon.methods.trials import narrowed
-from cmrrecon.networks.base import AnyNetwork, SeriesNetwork, WindowNetwork
+from cmrrecon.networks.base import AnyNetwork, WindowNetwork
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.networks.sensitivity import calibration_size
 from cmrrecon.operators.sensitivity import Calibration
 from cmrrecon.tools.errors import UsageError
@@ -145,8 +146,15 @@ def _task(learner: AnyNetwork, prepared: PreparedSeries) -> "_Task":
             "Leave out --adapt",
         )
 
-    if isinstance(learner, SeriesNetwork):
+    if isinstance(learner, ProblemNetwork):
         return _Whole(usable, validation)
+    if not isinstance(learner, WindowNetwork):
+        raise UsageError(
+            "not-adaptable",
+            "This network reconstructs a whole series at once from coil maps of its own",
+            "Adaptation is implemented for kt-unrolled and for networks for windows",
+            "Adapt kt-unrolled or promptmr",
+        )
     return _Windows(learner, usable, validation)
 
 
@@ -190,10 +198,10 @@ class _Whole(_Task):
         self.coils = refined(self.given, coils)
         self.held_out = HeldOut(usable, validation, self.coils)
 
-    def validate(self, network: SeriesNetwork) -> float:
+    def validate(self, network: ProblemNetwork) -> float:
         return self.held_out(network.solve(started(self.given, self.coils)).x)
 
-    def loss(self, network: SeriesNetwork, given: Tensor, predicted: Tensor, step: int) -> Tensor:
+    def loss(self, network: ProblemNetwork, given: Tensor, predicted: Tensor, step: int) -> Tensor:
         problem = started(self.usable.part(self.rest.chosen(given)), self.coils)
         held_out = HeldOut(self.usable, predicted, self.coils)
         *_, x = network.steps(problem)

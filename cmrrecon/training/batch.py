@@ -15,7 +15,8 @@ from cmrrecon.operators.fourier import ifft2c
 class Sample:
     """One window of adjacent frames, or a whole series, divided by the scale of its scan.
 
-    For a whole series, `kspace` contains all frames, and `target` has the shape (frame, y, x').
+    For a whole series, `kspace` contains all frames, `target` has the shape (frame, y, x'), and
+    `target_kspace` the shape (frame, coil, y, x).
 
     Attributes
     ----------
@@ -60,7 +61,8 @@ class Batch:
     """Samples with the same matrix, stacked along the first axis, on the device of the network.
 
     The attributes are the same as in `Sample`; the domain is the domain of the first sample. A
-    whole series is a batch of its own, and its frames form the first axis of `target` and `limit`.
+    whole series is a batch of its own, and its frames form the first axis of `target`,
+    `target_kspace` and `limit`.
     """
 
     kspace: Tensor
@@ -95,12 +97,13 @@ def collate(found: Sequence[Sample], device: torch.device) -> Batch:
         return torch.stack(list(parts)).to(device)
 
     targets = [s.target if s.target.ndim == 3 else s.target[None] for s in found]
+    kspaces = [s.target_kspace if s.columns else s.target_kspace[None] for s in found]
     return Batch(
         kspace=stacked(s.kspace for s in found),
         mask=stacked(s.mask.expand(frames, -1, width) for s in found),
         acs=found[0].acs,
         target=torch.cat(targets).to(device),
-        target_kspace=stacked(s.target_kspace for s in found),
+        target_kspace=torch.cat(kspaces).to(device),
         limit=torch.tensor(
             [s.limit for s, target in zip(found, targets, strict=True) for _ in target],
             device=device,

@@ -5,8 +5,9 @@ from itertools import chain, product
 
 import torch
 
-from cmrrecon.networks.base import WindowNetwork, build_network
+from cmrrecon.networks.base import build_network
 from cmrrecon.networks.catalog import build
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.training.recipe import Recipe, Sampling
@@ -44,11 +45,11 @@ def check(recipe: Recipe) -> Recipe:
         )
         discriminator = build("patch-gan", dict(recipe.discriminator))
 
-    if isinstance(network, WindowNetwork) and recipe.data.scenes:
+    if recipe.data.scenes and not isinstance(network, ProblemNetwork):
         raise UsageError(
             "options-conflict",
             f"data.scenes is {recipe.data.scenes} with the network {name}",
-            "Random scans are whole series, but this network uses windows",
+            "Random scans are whole series without complete k-space, for networks like kt-unrolled",
             "Set data.scenes=0 and give --data, or train kt-unrolled",
         )
 

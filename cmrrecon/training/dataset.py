@@ -177,8 +177,8 @@ class Windows:
         if entry.get("coverage", COMPLETE) != COMPLETE:
             mask = mask & reached(kspace)
 
-        middle = kspace[self.width // 2]
-        target = rss(ifft2c(middle if self.width else kspace))
+        complete = kspace[self.width // 2] if self.width else kspace
+        target = rss(ifft2c(complete))
 
         if not self.fixed:
             kspace = noisy(kspace, self.data, draw)
@@ -188,7 +188,7 @@ class Windows:
             mask,
             self.sampling.acs,
             target,
-            middle,
+            complete,
             max(limit, float(target.amax())),
             domain_of(entry, self.data.domain),
             name,

@@ -6,9 +6,10 @@ from typing import Literal
 from cmrrecon.losses.distribution_alignment import Covariance
 from cmrrecon.losses.eagle import Variant as EagleVariant
 from cmrrecon.losses.edge_aware import Reduce
+from cmrrecon.losses.high_frequency import Norm as HighFrequencyNorm
 from cmrrecon.losses.perceptual import Variant as PerceptualVariant
 
-KspaceForm = Literal["complex", "physical", "literal", "coilwise"]
+KspaceForm = Literal["complex", "physical", "literal", "coilwise", "nmae", "nmse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +23,32 @@ class Term:
 class KspaceTerm(Term):
     """`losses.fidelity`.
 
-    The forms are the complex difference, magnitude and phase (safe or as published), and
-    magnitudes coil by coil.
+    The forms are the complex difference, magnitude and phase (safe or as published), magnitudes
+    coil by coil, and normalised absolute and squared errors.
     """
 
     form: KspaceForm = "complex"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SsimTerm(Term):
+    """`losses.ssim.ssim_loss`; the data range is the maximum of the scan or of the batch."""
+
+    range: Literal["scan", "batch"] = "scan"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbsoluteTerm(Term):
+    """`losses.ssim.l1_loss`, in units of the target's mean or of the network's own scale."""
+
+    unit: Literal["target", "network"] = "target"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HighFrequencyTerm(Term):
+    """`losses.high_frequency`."""
+
+    norm: HighFrequencyNorm = "l1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,19 +103,22 @@ class Losses:
         variation: fidelity (kspace + ssim + l1 + eagle + perceptual), ear, and sda.
     stages : str
         The images that enter the terms: the "last" image, or the "mean" or "sum" over the images of
-        all cascades.
+        all cascades. "rising" is a sum with weights that rise from 0.1 to 1 in equal ratios, and
+        the last k-space alone.
     kspace, ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial, regularisation : Term
         The terms.
+    hfen, volume_ssim : Term
+        Further terms for images; `volume_ssim` is for networks for whole series.
     classification, lesion : Term
         `losses.lesion` with labels and with boxes, for the last image only; they belong to no
         group.
     """
 
     weighting: Literal["sum", "variation"] = "sum"
-    stages: Literal["last", "mean", "sum"] = "last"
+    stages: Literal["last", "mean", "sum", "rising"] = "last"
     kspace: KspaceTerm = KspaceTerm()
-    ssim: Term = Term()
-    l1: Term = Term()
+    ssim: SsimTerm = SsimTerm()
+    l1: AbsoluteTerm = AbsoluteTerm()
     psnr: Term = Term()
     ear: EdgeTerm = EdgeTerm()
     sda: AlignmentTerm = AlignmentTerm()
@@ -101,5 +126,7 @@ class Losses:
     perceptual: PerceptualTerm = PerceptualTerm()
     adversarial: Term = Term()
     regularisation: RegularisationTerm = RegularisationTerm()
+    hfen: HighFrequencyTerm = HighFrequencyTerm()
+    volume_ssim: Term = Term()
     classification: Term = Term()
     lesion: Term = Term()

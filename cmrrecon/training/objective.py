@@ -11,9 +11,11 @@ from cmrrecon.losses.adversarial import discriminator_loss, generator_loss
 from cmrrecon.losses.distribution_alignment import DistributionAlignment
 from cmrrecon.losses.eagle import eagle_loss
 from cmrrecon.losses.edge_aware import edge_aware_loss
+from cmrrecon.losses.high_frequency import high_frequency_loss
 from cmrrecon.losses.lesion import classification_loss, lesion_loss
 from cmrrecon.losses.perceptual import PerceptualLoss
-from cmrrecon.losses.ssim import l1_loss, psnr_loss, ssim_loss
+from cmrrecon.losses.ssim import absolute_loss, l1_loss, largest, psnr_loss, ssim_loss
+from cmrrecon.losses.volume_ssim import volume_ssim_loss
 from cmrrecon.losses.weighting import CoefficientOfVariation
 from cmrrecon.networks.base import Output
 from cmrrecon.networks.lf_mri import LesionOutput
@@ -26,6 +28,8 @@ KSPACE_FORMS = {
     "physical": fidelity.physical_loss,
     "literal": fidelity.literal_physical_loss,
     "coilwise": fidelity.coilwise_magnitude_loss,
+    "nmae": fidelity.normalised_absolute_loss,
+    "nmse": fidelity.normalised_squared_loss,
 }
 GROUPS = ("fidelity", "ear", "sda")
 
@@ -133,13 +137,21 @@ class Objective:
     def _terms(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         chosen, target, limit = self.losses, batch.target, batch.limit
         images = (output.image,) if chosen.stages == "last" else output.stages
-        kspaces = (
-            (output.kspace,) if chosen.stages == "last" or not output.kspaces else output.kspaces
-        )
+        last = chosen.stages in ("last", "rising") or not output.kspaces
+        kspaces = (output.kspace,) if last else output.kspaces
+
+        # The range of the batch is the largest pixel of all its targets.
+        whole = chosen.ssim.range == "batch"
+        level = largest(target).amax().expand(len(target)) if whole else limit
+        scale = output.scale if chosen.l1.unit == "network" else None
 
         image_terms = {
-            "ssim": lambda image: ssim_loss(image, target, limit),
-            "l1": lambda image: l1_loss(image, target),
+            "ssim": lambda image: ssim_loss(image, target, level),
+            "l1": lambda image: (
+                l1_loss(image, target) if scale is None else absolute_loss(image, target, scale)
+            ),
+            "hfen": lambda image: high_frequency_loss(image, target, chosen.hfen.norm),
+            "volume_ssim": lambda image: volume_ssim_loss(image, target),
             "psnr": lambda image: psnr_loss(image, target),
             "ear": lambda image: edge_aware_loss(
                 image,
@@ -175,7 +187,7 @@ class Objective:
             for name, term in terms.items():
                 if getattr(chosen, name).weight and stages[0] is not None:
                     values = torch.stack([term(stage) for stage in stages])
-                    found[name] = values.sum() if chosen.stages == "sum" else values.mean()
+                    found[name] = _over_stages(values, chosen.stages, terms is kspace_terms)
         return found
 
     def _weighted(self, parts: dict[str, Tensor], log: dict[str, float]) -> Tensor:
@@ -203,3 +215,12 @@ class Objective:
         """Restore what `state_dict` returned."""
         self.alignment.load_state_dict(state["alignment"])
         self.weighting.load_state_dict(state["weighting"])
+
+
+def _over_stages(values: Tensor, stages: str, of_kspace: bool) -> Tensor:
+    """Return the value of a term from those of all stages."""
+    if stages == "rising":
+        # A single image has the weight 0.1, but k-space has the weight 1.
+        lowest = 0 if of_kspace else -1
+        return (torch.logspace(lowest, 0, len(values)).to(values) * values).sum()
+    return values.sum() if stages == "sum" else values.mean()

@@ -84,8 +84,8 @@ class Scenes:
             mask=mask.samples,
             acs=calibration_size(mask),
             target=target,
-            # Networks for whole series do not predict k-space, so no target is needed.
-            target_kspace=torch.zeros(()),
+            # The networks that learn on scenes do not predict k-space, so no target is needed.
+            target_kspace=torch.zeros(0),
             limit=float(target.amax()),
             domain=DOMAIN,
             name=f"scene {number}: {', '.join(made.kinds)}",

@@ -10,7 +10,7 @@ from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import Series
 from cmrrecon.methods.base import Method, described
 from cmrrecon.methods.registry import DEFAULT_METHOD, METHODS, find_method, from_checkpoint
-from cmrrecon.methods.series_network import SeriesNetworkMethod
+from cmrrecon.methods.series_network import ProblemNetworkMethod
 from cmrrecon.methods.window_network import WindowNetworkMethod
 from cmrrecon.networks.catalog import build
 from cmrrecon.networks.checkpoints import weights
@@ -160,7 +160,7 @@ def test_a_network_is_a_method_once_its_weights_are_installed(monkeypatch, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("promptmr", WindowNetworkMethod), ("kt-unrolled", SeriesNetworkMethod)]
+    ("name", "kind"), [("promptmr", WindowNetworkMethod), ("kt-unrolled", ProblemNetworkMethod)]
 )
 def test_a_checkpoint_is_a_method_of_its_kind(tmp_path, name, kind):
     path = tmp_path / "mine.safetensors"

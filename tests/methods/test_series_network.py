@@ -9,7 +9,7 @@ from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.still import started
 from cmrrecon.methods.base import Weights
 from cmrrecon.methods.network import NetworkOptions
-from cmrrecon.methods.series_network import SeriesNetworkMethod
+from cmrrecon.methods.series_network import ProblemNetworkMethod
 from cmrrecon.operators.coils import rss
 from cmrrecon.simulation import simulate
 
@@ -18,7 +18,7 @@ SMALL = {"frames": 4, "y": 48, "x": 48}
 
 @pytest.fixture(scope="module")
 def method(small_network):
-    return SeriesNetworkMethod("tiny", "a test", small_network(0.02), Weights("digest"))
+    return ProblemNetworkMethod("tiny", "a test", small_network(0.02), Weights("digest"))
 
 
 def test_images_are_those_of_the_network_with_refined_maps(prepared, method):

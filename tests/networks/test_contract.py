@@ -14,6 +14,7 @@ from cmrrecon.networks.cost import Footprint, footprint
 from cmrrecon.networks.e2e_varnet import E2EVarNet
 from cmrrecon.networks.fidelity_unet import FidelityUNet
 from cmrrecon.networks.lf_mri import LFMRI
+from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.networks.prompt_unet import UnetConfig
 from cmrrecon.networks.unet import UNet
 from cmrrecon.simulation import simulate
@@ -98,8 +99,9 @@ def relative(a, b):
 def test_every_network_has_one_kind_and_declares_its_abilities(name):
     with torch.device("meta"):
         network = build_network(name)
-    assert isinstance(network, SeriesNetwork) == (name == "kt-unrolled")
-    assert isinstance(network, WindowNetwork) == (name != "kt-unrolled")
+    assert isinstance(network, ProblemNetwork) == (name == "kt-unrolled")
+    assert isinstance(network, SeriesNetwork) == (name in ("kt-unrolled", "vsharp-3d"))
+    assert isinstance(network, WindowNetwork) != isinstance(network, SeriesNetwork)
     assert network.can_checkpoint == ("checkpointing" in NETWORKS[name].options())
     assert not network.checkpointing
     assert list(network.convolutions())

@@ -19,7 +19,7 @@ import torch
 from refusals import refused
 from small_networks import lightning_file, same
 
-from cmrrecon.networks.checkpoints import layouts, pickles, torch_files, weights
+from cmrrecon.networks.checkpoints import pickles, promptmr_layout, torch_files, weights
 
 
 def rebuilt(path, target, change, compression=zipfile.ZIP_STORED):
@@ -143,7 +143,7 @@ def test_tensor_records_cannot_be_changed():
     # The same pickle with `BUILD` on the tensor must not change its attributes.
     changed = described.replace(b"R", b"R}X\x06\x00\x00\x00offsetK\x07sb")
     assert changed != described
-    assert pickles.interpret(changed) == {layouts.CASCADE + "feat_extract.weight": record}
+    assert pickles.interpret(changed) == {promptmr_layout.CASCADE + "feat_extract.weight": record}
 
 
 def tensor_pickle(shape, stride, length, offset=0):
@@ -172,7 +172,7 @@ def tensor_pickle(shape, stride, length, offset=0):
             )
 
     buffer = io.BytesIO()
-    Pickler(buffer, 2).dump({layouts.CASCADE + "feat_extract.weight": View()})
+    Pickler(buffer, 2).dump({promptmr_layout.CASCADE + "feat_extract.weight": View()})
     return buffer.getvalue()
 
 
@@ -256,7 +256,7 @@ def test_a_shared_storage_is_read_once_and_not_kept(tmp_path, monkeypatch):
         "read",
         lambda self, entry: read.append(entry.filename) or original(self, entry),
     )
-    tensors, _ = torch_files.read(tmp_path / "a.pth", lambda shapes: None)
+    tensors, _, _ = torch_files.read(tmp_path / "a.pth", lambda shapes: None)
     assert len([name for name in read if "/data/" in name]) == 1
     assert list(tensors) == [*map(str, range(300)), "again", "t"]
     assert all(tensors[f"{index}"].tolist() == [index, index + 1] for index in range(300))

@@ -14,7 +14,7 @@ from cmrrecon.classical.problem import Problem
 from cmrrecon.classical.wavelets import kt_wavelet
 from cmrrecon.data import Series
 from cmrrecon.methods.base import Weights
-from cmrrecon.methods.series_network import SeriesNetworkMethod
+from cmrrecon.methods.series_network import ProblemNetworkMethod
 from cmrrecon.networks import kt_unrolled
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.checkpoints import weights
@@ -52,7 +52,7 @@ def series(frames=3, coils=4, y=40, x=48, pattern="kt-gaussian", acceleration=4,
 
 def images_of(network, one):
     """Reconstruct complex images, with refined maps as in the method."""
-    return SeriesNetworkMethod("kt-unrolled", "", network, Weights(""))(one)
+    return ProblemNetworkMethod("kt-unrolled", "", network, Weights(""))(one)
 
 
 def problem_of(one):

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from small_networks import SIZES, lightning_file, same, shapes_of
 
 from cmrrecon.networks import catalog
-from cmrrecon.networks.checkpoints import filling, layouts, weights
+from cmrrecon.networks.checkpoints import filling, layouts, promptmr_layout, weights
+from cmrrecon.networks.checkpoints.facts import Given
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,8 @@ from cmrrecon.networks.checkpoints import filling, layouts, weights
 def test_official_layouts_are_recognised_and_are_the_defaults(golden, layout, keys, name, expected):
     with gzip.open(golden / "statedict" / f"{layout}.json.gz") as file:
         shapes = {key: tuple(shape) for key, shape in json.load(file).items()}
-    found, config = layouts.infer(shapes, "The list")
+    inferred = layouts.infer(shapes, Given("The list"))
+    found, config = inferred.name, inferred.config
     assert (found, len(shapes)) == (name, keys)
     assert config.items() >= expected.items()
 
@@ -39,7 +41,7 @@ def test_official_layouts_are_recognised_and_are_the_defaults(golden, layout, ke
     assert list(made.state_dict()) == list(shapes)
     assert json.dumps(made.config) == json.dumps(default.config)
     without = {key: shape for key, shape in shapes.items() if ".CA." not in key}
-    plain = layouts.infer(without, "The list")[1]
+    plain = layouts.infer(without, Given("The list")).config
     assert not plain["unet"]["attention"]
     assert not plain["sensitivity_unet"]["attention"]
 
@@ -61,7 +63,8 @@ def test_all_kinds_of_promptmr_plus_are_recognised(adaptive, joint, history):
             {**SIZES, "adaptive": adaptive, "joint_maps": joint, "history": history},
         )
 
-    name, config = layouts.infer(shapes_of(made.state_dict()), "It")
+    inferred = layouts.infer(shapes_of(made.state_dict()), Given("It"))
+    name, config = inferred.name, inferred.config
     assert name == ("promptmr-plus" if adaptive or joint or history else "promptmr")
     with torch.device("meta"):
         again = catalog.build(name, config)
@@ -213,7 +216,7 @@ def test_a_network_shares_no_memory_with_its_state_dict(networks):
             "cascades.2.",
         ),
         (
-            lambda s: s.update({f"{layouts.MAPS}bottleneck.{'9' * 200}.a": torch.ones(1)}),
+            lambda s: s.update({f"{promptmr_layout.MAPS}bottleneck.{'9' * 200}.a": torch.ones(1)}),
             "checkpoint-mismatch",
             "bottleneck.3.",
         ),
@@ -223,14 +226,14 @@ def test_a_network_shares_no_memory_with_its_state_dict(networks):
             f" {'a' * 200}. ",
         ),
         (
-            lambda s: s.pop(f"{layouts.MAPS}enc_level2.down.weight"),
+            lambda s: s.pop(f"{promptmr_layout.MAPS}enc_level2.down.weight"),
             "checkpoint-mismatch",
-            f"{layouts.MAPS}enc_level2.down.weight",
+            f"{promptmr_layout.MAPS}enc_level2.down.weight",
         ),
         (
-            lambda s: s.pop(f"{layouts.MAPS}feat_extract.weight"),
+            lambda s: s.pop(f"{promptmr_layout.MAPS}feat_extract.weight"),
             "checkpoint-mismatch",
-            f"{layouts.MAPS}feat_extract.weight",
+            f"{promptmr_layout.MAPS}feat_extract.weight",
         ),
         (
             lambda s: s.update({"cascades.1.model.unet.bottleneck.0.body.1.weight": torch.ones(1)}),
@@ -270,7 +273,9 @@ def test_networks_with_more_blocks_than_tensors_are_not_built(networks):
     """A name per cascade and a name per block of the first cascade imply all blocks in all."""
     state = dict(networks["promptmr"].state_dict())
     state |= {f"cascades.{index}.dc_weight": torch.ones(1) for index in range(300)}
-    state |= {f"{layouts.CASCADE}bottleneck.{index}.a": torch.ones(1) for index in range(300)}
+    state |= {
+        f"{promptmr_layout.CASCADE}bottleneck.{index}.a": torch.ones(1) for index in range(300)
+    }
     with refused("checkpoint-damaged"):
         weights.from_state_dict(state)
 
@@ -307,7 +312,7 @@ def test_other_buffers_and_other_networks_are_refused(networks, tmp_path):
     shapes = shapes_of(networks["promptmr-plus"].state_dict())
     shapes["cascades.0.model.unet.feat_extract.weight"] = (4, 36, 3, 3)
     with refused("checkpoint-mismatch"):
-        layouts.infer(shapes, "It")
+        layouts.infer(shapes, Given("It"))
     torch.save(networks["unet"].state_dict(), tmp_path / "a.pth")
     with refused("checkpoint-mismatch"):
         weights.load(tmp_path / "a.pth")
@@ -326,7 +331,7 @@ def test_other_files_are_refused(tmp_path):
         ("empty.ckpt", "checkpoint-format"),
         ("missing.ckpt", "file-missing"),
         (".", "file-is-folder"),
-        ("old.pth", "checkpoint-format"),
+        ("old.pth", "checkpoint-mismatch"),
         ("list.pth", "checkpoint-format"),
         ("other.zip", "checkpoint-damaged"),
     ]:

@@ -105,7 +105,8 @@ def test_whole_series_are_planned_singly_without_an_estimate(monkeypatch):
     assert (made.batch((4, 64, 96)), made.step_mb, made.precision) == (1, 0, "bf16")
 
 
-@pytest.mark.parametrize("name", [name for name in recipe.names() if name != "kt-unrolled"])
+# Networks for whole series train on one at a time, without an estimate.
+@pytest.mark.parametrize("name", sorted({*recipe.names()} - {"kt-unrolled", "vsharp-3d"}))
 def test_every_recipe_can_be_planned(monkeypatch, name):
     chosen = recipe.load(name)
     short = recipe.load(

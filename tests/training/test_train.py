@@ -34,6 +34,10 @@ from cmrrecon.training.store import add_scan, write_fingerprint
 UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
 PROMPTED = ["network.cascades=2", f"network.unet={UNET}", f"network.sensitivity_unet={UNET}"]
 DISCRIMINATOR = "discriminator.channels=4"
+VSHARP = [
+    "network.cascades=2",
+    "network.sizes={gradient_steps=2, filters=4, pools=2, initialiser_channels=[4,4], initialiser_dilations=[1,2], sensitivity_filters=4, sensitivity_pools=2}",  # noqa: E501
+]
 SMALL = {
     "promptmr": PROMPTED,
     "promptmr-plus": [*PROMPTED, "network.history=1"],
@@ -49,6 +53,8 @@ SMALL = {
         "network.sensitivity_channels=4",
         "network.sensitivity_pools=2",
     ],
+    "vsharp": VSHARP,
+    "vsharp-3d": VSHARP,
     "fidelity-unet": ["network.channels=4", "network.pools=2", "network.fidelity_channels=4"],
     "lf-mri": [
         "network.stages=2",

@@ -1,6 +1,6 @@
 """Checkpoints of other programs: the prefixes of their names, and the facts in their parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from cmrrecon.networks.checkpoints.filling import SHOWN
@@ -8,8 +8,13 @@ from cmrrecon.tools.errors import InputError
 
 # The prefixes that Lightning modules, DistributedDataParallel, torch.compile and trainers add.
 WRAPPERS = ("promptmr.", "module.", "_orig_mod.", "model.")
-# A tensor that belongs to the training, not to the network.
-LOSS_WINDOW = "loss.w"
+# The prefixes of a moving average next to the network in one state dict. It is then used instead.
+AVERAGES = ("ema.", "model_ema.", "ema_model.")
+# The networks of direct, whose state dicts are apart.
+PARTS = ("model.", "sensitivity_model.")
+# Tensors that belong to the training, not to the network: the window of a loss, and the counters of
+# moving averages.
+TRAINING = ("loss.w", "n_averaged", "initted", "step")
 # Hyper-parameters that only the PromptMR-plus repository has, and the names of its two
 # implementations.
 PLUS_PARAMETERS = ("model_version", "n_history", "n_buffer", "use_sens_adj", "adaptive_input")
@@ -22,26 +27,71 @@ Value = TypeVar("Value")
 def entries_of(entries: dict[str, Value]) -> dict[str, Value]:
     """Return only the network's entries of a file, without the prefixes of wrappers.
 
+    The names of direct's sensitivity network keep the prefix `sensitivity_model.`; those of its
+    other network have none.
+
     Raises
     ------
     InputError
-        If two entries differ only in their prefixes (`checkpoint-mismatch`).
+        If some entries have a prefix and others do not (`checkpoint-mismatch`).
     """
     for _ in range(MOST_WRAPPERS):
+        entries = {key: value for key, value in entries.items() if key not in TRAINING}
+        average = average_in(entries)
+        if average is not None:
+            entries = _with_prefix(entries, average)
+            continue
+
+        parts = {part for part in PARTS if any(key.startswith(part) for key in entries)}
+        if len(parts) == len(PARTS) and all(key.startswith(PARTS) for key in entries):
+            model, maps = (_with_prefix(entries, part) for part in PARTS)
+            return joined_parts(model, {PARTS[1].rstrip("."): maps})
+
         wrapper = next((w for w in WRAPPERS if any(key.startswith(w) for key in entries)), None)
         if wrapper is None:
             break
+        _refuse_mixed(entries, wrapper)
+        entries = _with_prefix(entries, wrapper)
 
-        kept = {key: value for key, value in entries.items() if key != LOSS_WINDOW}
-        entries = {key.removeprefix(wrapper): value for key, value in kept.items()}
-        if len(entries) < len(kept):
-            raise InputError(
-                "checkpoint-mismatch",
-                f"Two entries of the checkpoint differ only in the prefix {wrapper}",
-                "A state dict contains each tensor once",
-                "Save the state dict of the network alone",
-            )
     return entries
+
+
+def joined_parts(
+    model: dict[str, Value], others: Mapping[str, dict[str, Value]]
+) -> dict[str, Value]:
+    """Return the entries of all networks of direct, without the prefixes of wrappers.
+
+    The entries of all but the first get the name of their network as prefix.
+    """
+    joined = entries_of(model)
+    for name, entries in others.items():
+        joined |= {f"{name}.{key}": value for key, value in entries_of(entries).items()}
+    return joined
+
+
+def average_in(entries: Iterable[str]) -> str | None:
+    """Return the prefix of a moving average among these entries, or None."""
+    names = list(entries)
+    return next((a for a in AVERAGES if any(name.startswith(a) for name in names)), None)
+
+
+def _with_prefix(entries: dict[str, Value], prefix: str) -> dict[str, Value]:
+    """Return the entries with this prefix, without it."""
+    return {
+        key.removeprefix(prefix): value for key, value in entries.items() if key.startswith(prefix)
+    }
+
+
+def _refuse_mixed(entries: dict[str, Value], wrapper: str) -> None:
+    without = [key for key in entries if not key.startswith(wrapper)]
+    if without:
+        raise InputError(
+            "checkpoint-mismatch",
+            f"{len(without)} of {len(entries)} entries of the checkpoint lack the prefix {wrapper} "
+            f"of the others, such as {without[0]:.{SHOWN}}",
+            "All tensors of a network have the same prefix",
+            "Save the state dict of the network alone",
+        )
 
 
 def variant_of(parameters: Mapping[str, Any]) -> tuple[str | None, str]:

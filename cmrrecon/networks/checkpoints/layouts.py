@@ -1,167 +1,107 @@
-"""Recognise the PromptMR or PromptMR+ of a state dict from names and shapes alone."""
+"""The state dicts of other programs that can be loaded, and how to recognise them.
 
-import re
+A layout is a module with the members of `Layout`. Each is asked in turn.
+"""
+
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from cmrrecon.tools.errors import InputError
-
-Shapes = Mapping[str, tuple[int, ...]]
-CASCADE = "cascades.0.model.unet."
-MAPS = "sens_net.norm_unet.unet."
-LEVELS = (1, 2, 3)
-WHOLE = "Every tensor of the network is needed", "Download the checkpoint again"
-# The U-Nets of PromptMR+ see this many images for each frame, with real and imaginary parts as
-# channels.
-SLOTS = 5
+from cmrrecon.networks.checkpoints import promptmr_layout, vsharp_layout
+from cmrrecon.networks.checkpoints.facts import Given, Inferred, Shapes
+from cmrrecon.networks.checkpoints.filling import SHOWN
+from cmrrecon.tools.errors import InputError, UsageError, suggestion
 
 
-def infer(shapes: Shapes, source: str) -> tuple[str, dict[str, Any]]:
-    """Infer the network and its configuration, except for the variant, from names and shapes.
+class Layout(Protocol):
+    """A layout of state dicts.
 
-    Joint maps reveal the number of frames. Without joint maps, the adaptive input is assumed if the
-    number of the U-Net's channels is a multiple of ten that corresponds to an odd number of at
-    least three frames: the alternative would be a plain window of 15 or more frames.
+    Attributes
+    ----------
+    PRESETS : mapping of str to mapping
+        Configurations of releases by name, with the content that their YAML files have.
+    """
+
+    PRESETS: Mapping[str, Mapping[str, Any]]
+
+    def recognises(self, shapes: Shapes) -> bool:
+        """Return whether the names are those of this layout, even if some are missing."""
+
+    def infer(self, shapes: Shapes, given: Given) -> Inferred:
+        """Infer the network and its configuration, or refuse the checkpoint."""
+
+
+LAYOUTS: tuple[Layout, ...] = (promptmr_layout, vsharp_layout)
+# Networks that are not built here, by the beginnings of their names.
+OTHERS = {
+    "bcrnn.": "CRNN-MRI",
+}
+
+
+def infer(shapes: Shapes, given: Given) -> Inferred:
+    """Infer the network of a state dict and its configuration.
 
     Parameters
     ----------
     shapes : mapping of str to tuple of int
-        The shape of every tensor by name.
-    source : str
-        The name of the file or state dict, for messages.
-
-    Returns
-    -------
-    name : str
-        The name of the network in the catalogue.
-    config : dict of str to any
-        Its configuration.
+        The shape of every tensor by name, without the prefixes of wrappers.
+    given : Given
+        What else is known.
 
     Raises
     ------
     InputError
-        If it is neither of these networks, or if a tensor that determines a size or number is
-        missing (`checkpoint-mismatch`).
+        If it is none of these networks, or incomplete (`checkpoint-mismatch`).
     """
-    layout = _Layout(shapes, source)
-    for prefix in (CASCADE, MAPS):
-        layout.require(f"{prefix}feat_extract.weight")
+    for layout in LAYOUTS:
+        if layout.recognises(shapes):
+            return layout.infer(shapes, given)
 
-    frames, joint, adaptive = layout.window()
-    history = layout.history()
-    config: dict[str, Any] = {
-        "cascades": layout.count("cascades.*."),
-        "frames": frames,
-        "unet": layout.unet(CASCADE),
-        "sensitivity_unet": layout.unet(MAPS),
-    }
-
-    if not (adaptive or joint or history):
-        return "promptmr", config
-    return "promptmr-plus", {
-        **config,
-        "history": history,
-        "adaptive": adaptive,
-        "joint_maps": joint,
-    }
+    looks = next(
+        (f"looks like {name}" for start, name in OTHERS.items() for key in shapes
+         if key.startswith(start)),
+        f"has tensors such as {next(iter(shapes), 'none'):.{SHOWN}}",
+    )  # fmt: skip
+    raise InputError(
+        "checkpoint-mismatch",
+        f"{given.source} belongs to another network: it {looks}",
+        "The state dict of one of the networks that `cmrrecon models` lists is needed",
+        "Load networks of other kinds from files that cmrrecon wrote",
+    )
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The names and shapes of a state dict; see `infer`."""
+def preset(name: str) -> Mapping[str, Any]:
+    """Return the configuration of a release by its name.
 
-    shapes: Shapes
-    source: str
-
-    def require(self, name: str) -> None:
-        if name not in self.shapes:
-            raise InputError(
-                "checkpoint-mismatch",
-                f"{self.source} belongs to another network: it has no {name}",
-                "The state dict of a PromptMR or PromptMR+ is needed",
-                "Load other networks from files that cmrrecon wrote",
-            )
-
-    def size(self, name: str, axis: int) -> int:
-        """Return the length of an axis of a tensor."""
-        shape = self.shapes.get(name, ())
-        if axis >= len(shape):
-            found = f"{self.source} lacks {name}, or its shape {shape} has too few axes"
-            raise InputError("checkpoint-mismatch", found, *WHOLE)
-        return shape[axis]
-
-    def count(self, pattern: str) -> int:
-        """Count the numbers 0, 1, ... that replace the star in a pattern; refuse gaps."""
-        expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
-        found = {match[1] for match in map(expression.match, self.shapes) if match}
-        if not found:
-            raise InputError(
-                "checkpoint-mismatch", f"{self.source} has no blocks {pattern}", *WHOLE
-            )
-
-        missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
-        if missing is not None:
-            block = pattern.replace("*", missing)
-            raise InputError(
-                "checkpoint-mismatch",
-                f"{self.source} lacks the block {block} but has a later one",
-                *WHOLE,
-            )
-
-        return len(found)
-
-    def unet(self, prefix: str) -> dict[str, Any]:
-        """Return the configuration of the U-Net whose names have this prefix."""
-        prompts = [f"{prefix}prompt_level{level}.prompt_param" for level in LEVELS]
-
-        return {
-            "features": self.size(f"{prefix}feat_extract.weight", 0),
-            "dims": [self.size(f"{prefix}enc_level{level}.down.weight", 0) for level in LEVELS],
-            "prompt_dims": [self.size(prompt, 2) for prompt in prompts],
-            "prompt_lengths": [self.size(prompt, 1) for prompt in prompts],
-            "prompt_sizes": [self.size(prompt, 3) for prompt in prompts],
-            "encoder_blocks": [
-                self.count(f"{prefix}enc_level{level}.encoder.*.") for level in LEVELS
-            ],
-            "decoder_blocks": [self.count(f"{prefix}dec_level{level}.fuse.*.") for level in LEVELS],
-            "skip_blocks": [
-                self.count(f"{prefix}skip_attn{level}.skip_attn.*.") for level in LEVELS
-            ],
-            "bottleneck_blocks": self.count(f"{prefix}bottleneck.*."),
-            "attention": any(name.startswith(prefix) and ".CA." in name for name in self.shapes),
-        }
-
-    def history(self) -> int:
-        """Return how many earlier cascades the decoders see."""
-        momentum = f"{CASCADE}dec_level3.momentum.0.weight"
-        if momentum not in self.shapes:
-            return 0
-        return self.size(momentum, 1) // max(self.size(momentum, 0), 1) - 1
-
-    def window(self) -> tuple[int, bool, bool]:
-        """Return the number of frames, whether the maps are joint and the input is adaptive."""
-        channels, of_maps = (
-            self.size(f"{prefix}feat_extract.weight", 1) for prefix in (CASCADE, MAPS)
+    Raises
+    ------
+    UsageError
+        If there is no such preset (`unknown-preset`).
+    """
+    presets = {key: value for layout in LAYOUTS for key, value in layout.PRESETS.items()}
+    if name not in presets:
+        raise UsageError(
+            "unknown-preset",
+            f"There is no preset {name!r}",
+            f"The presets are: {', '.join(presets)}",
+            suggestion(name, presets, "Choose one of them, or give the YAML file of the release"),
         )
+    return presets[name]
 
-        joint = of_maps != 2
-        if joint:
-            frames, adaptive = of_maps // 2, channels != of_maps
-        else:
-            adaptive = (
-                channels % (2 * SLOTS) == 0
-                and channels // (2 * SLOTS) % 2 == 1
-                and channels > 2 * SLOTS
-            )
-            frames = channels // (2 * SLOTS if adaptive else 2)
 
-        if channels != frames * 2 * (SLOTS if adaptive else 1):
-            raise InputError(
-                "checkpoint-mismatch",
-                f"{self.source} has U-Nets with {channels} channels for {frames} frames",
-                f"PromptMR has 2 for each frame, PromptMR+ {2 * SLOTS} (a buffer of 4)",
-                "Other buffers are not supported",
-            )
+def renamed(tensors: Mapping[str, Any], inferred: Inferred, source: str) -> dict[str, Any]:
+    """Return the tensors under our names.
 
-        return frames, joint, adaptive
+    Raises
+    ------
+    InputError
+        If two tensors have the same name (`checkpoint-mismatch`).
+    """
+    ours = {inferred.names.get(key, key): value for key, value in tensors.items()}
+    if len(ours) < len(tensors):
+        raise InputError(
+            "checkpoint-mismatch",
+            f"{source} has a tensor twice, under names of different versions",
+            "A state dict contains each tensor once",
+            "Save the state dict of the network alone",
+        )
+    return ours

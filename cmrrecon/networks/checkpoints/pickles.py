@@ -74,7 +74,16 @@ def interpret(data: bytes) -> Any:
 
     An incomplete or hostile pickle raises one of the errors in `torch_files.DAMAGES`.
     """
-    return _Reader(data).load()
+    return interpret_next(io.BytesIO(data))[0]
+
+
+def interpret_next(stream: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
+    """Return the content of the next pickle of a stream, and the storages it names by their keys.
+
+    The stream is left at the first byte after the pickle. Errors are those of `interpret`.
+    """
+    reader = _Reader(stream)
+    return reader.load(), reader.storages
 
 
 class _Reader(pickle._Unpickler):
@@ -84,9 +93,10 @@ class _Reader(pickle._Unpickler):
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data))
-        self.attributes_left = len(data)
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream)
+        self.attributes_left = len(stream.getbuffer()) - stream.tell()
+        self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the stand-in for a known class or function, or None."""
@@ -95,15 +105,19 @@ class _Reader(pickle._Unpickler):
         return KNOWN.get((module, name))
 
     def persistent_load(self, identity: Any) -> Any:
-        """Return the storage of ("storage", type, key, device, length), else a `Foreign`."""
-        kind, dtype, key, _, length = identity
-        fits = (
-            kind == "storage"
-            and isinstance(dtype, torch.dtype)
-            and _is_name(key)
-            and _is_count(length)
-        )
-        return Storage(dtype, key, length) if fits else Foreign()
+        """Return the storage of ("storage", type, key, device, length), else a `Foreign`.
+
+        Legacy files add None. Otherwise the storage is a view of another, which torch no longer
+        writes.
+        """
+        match identity:
+            case ("storage", torch.dtype() as dtype, str() as key, _, int() as length, *view):
+                if _is_name(key) and _is_count(length) and view in ([], [None]):
+                    storage = Storage(dtype, key, length)
+                    if self.storages.setdefault(key, storage).dtype != dtype:
+                        raise ValueError("a storage has two types of numbers")
+                    return storage
+        return Foreign()
 
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
@@ -193,6 +207,7 @@ def _parameter(arguments: Any) -> TensorRecord | Foreign:
 KNOWN: dict[tuple[str, str], Any] = {
     **{("torch", f"{kind}Storage"): dtype for kind, dtype in DTYPES.items()},
     ("collections", "OrderedDict"): _ordered_mapping,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
 }

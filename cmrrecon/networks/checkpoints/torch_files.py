@@ -1,8 +1,9 @@
 """Read tensors from untrusted files of `torch.save`.
 
 Such a file is a zip archive with a pickle (`data.pkl`, see `pickles`) and the bytes of every
-storage (`data/0`, ...). Each tensor is checked against the bytes in the file before memory is
-allocated, so that a short file cannot exhaust the memory.
+storage (`data/0`, ...), or a file of PyTorch before version 1.6 (`legacy_torch_files`). Each tensor
+is checked against the bytes in the file before memory is allocated, so that a short file cannot
+exhaust the memory.
 """
 
 import math
@@ -10,21 +11,22 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cmrrecon.networks.checkpoints import legacy_torch_files
 from cmrrecon.networks.checkpoints.pickles import TensorRecord, interpret
+from cmrrecon.networks.checkpoints.state_dicts import Found, find
 from cmrrecon.tools.errors import InputError
 
 # The longest accepted description; fifty thousand tensors need less. The objects that it describes
 # can need a hundred times as many bytes.
 MOST_PICKLE_BYTES = 16 * 2**20
-# The keys under which trainers store the state dict in a checkpoint.
-STATE_KEYS = ("state_dict", "model_state_dict", "model")
 # Errors that broken or hostile archives and pickles cause.
 DAMAGES = (
     zipfile.BadZipFile,
@@ -43,14 +45,14 @@ DAMAGES = (
 
 def read(
     path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+) -> tuple[dict[str, Tensor], Mapping[str, Any], str]:
     """Read the state dict in a checkpoint, and the entries next to it.
 
     Parameters
     ----------
     path : Path
-        A file written by `torch.save`. It contains a state dict, or a mapping with a state dict
-        under one of `STATE_KEYS` (PyTorch Lightning, common training scripts).
+        A file written by `torch.save`. It contains a state dict, or a mapping in which `find`
+        finds one (PyTorch Lightning, common training scripts).
     accept : callable
         Receives the shapes of the tensors before any is read, and raises to refuse them.
 
@@ -58,8 +60,10 @@ def read(
     -------
     tensors : dict of str to Tensor
         The tensors by name, on the CPU.
-    others : dict of str to any
+    others : mapping of str to any
         The other entries of the mapping, if they are plain data.
+    copy : str
+        Which of several copies of the weights was read; empty if there is only one.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def read(
         If the file is damaged (`checkpoint-damaged`) or contains no weights (`checkpoint-format`).
     """
     try:
-        tensors, top, state = _read(path, accept)
+        tensors, top, found = _read(path, accept)
     except DAMAGES as error:
         raise InputError(
             "checkpoint-damaged",
@@ -92,51 +96,45 @@ def read(
             "Give the file with the trained weights",
         )
 
-    if state is top:
-        return tensors, {}
-    return tensors, {key: value for key, value in top.items() if value is not state}
+    return tensors, found.beside, found.copy
 
 
 def _read(
     path: Path, accept: Callable[[dict[str, tuple[int, ...]]], object]
-) -> tuple[dict[str, Tensor], Any, Any]:
-    """Return the tensors, the description in the pickle, and the mapping in it with the tensors."""
+) -> tuple[dict[str, Tensor], Any, Found]:
+    """Return the tensors, the description in the pickle, and the state dict in it."""
+    with _opened(path) as (top, bytes_of):
+        found = find(top)
+        records = found.records
+        if records:
+            accept({key: record.shape for key, record in records.items()})
+
+        sizes = (
+            math.prod(record.shape) * record.storage.dtype.itemsize for record in records.values()
+        )
+        if sum(sizes) > path.stat().st_size:
+            raise ValueError("its tensors are larger than the file")
+        return _tensors(bytes_of, records), top, found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Callable[[str], bytearray]]]:
+    """Open a file; yield its description and a function that returns the bytes of a storage."""
+    with open(path, "rb") as file:
+        if legacy_torch_files.is_legacy(file.read(legacy_torch_files.START)):
+            top, places = legacy_torch_files.contents(file, MOST_PICKLE_BYTES)
+            yield top, lambda key: legacy_torch_files.storage_bytes(file, places[key])
+            return
+
     with zipfile.ZipFile(path) as archive:
-        archive_bytes = path.stat().st_size
-        members = _members(archive, archive_bytes)
+        members = _members(archive, path.stat().st_size)
         if members["data.pkl"].file_size > MOST_PICKLE_BYTES:
             raise ValueError("its description of tensors is too long")
 
         top = interpret(archive.read(members["data.pkl"]))
         if members.get("byteorder") and archive.read(members["byteorder"]) != b"little":
             raise ValueError("its numbers are big-endian")
-        state = _state_dict(top)
-        records = {
-            key: value
-            for key, value in state.items()
-            if isinstance(key, str) and isinstance(value, TensorRecord)
-        }
-
-        if records:
-            accept({key: record.shape for key, record in records.items()})
-        if (
-            sum(
-                math.prod(record.shape) * record.storage.dtype.itemsize
-                for record in records.values()
-            )
-            > archive_bytes
-        ):
-            raise ValueError("its tensors are larger than the file")
-
-        return _tensors(archive, members, records), top, state
-
-
-def _state_dict(top: Any) -> Mapping[Any, Any]:
-    """Return the mapping of names to tensors: an entry of the checkpoint, or all of it."""
-    if not isinstance(top, Mapping):
-        return {}
-    nested = (top[key] for key in STATE_KEYS if isinstance(top.get(key), Mapping))
-    return next(nested, top)
+        yield top, lambda key: bytearray(archive.read(members[f"data/{key}"]))
 
 
 def _members(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zipfile.ZipInfo]:
@@ -156,9 +154,7 @@ def _members(archive: zipfile.ZipFile, archive_bytes: int) -> dict[str, zipfile.
 
 
 def _tensors(
-    archive: zipfile.ZipFile,
-    members: Mapping[str, zipfile.ZipInfo],
-    records: Mapping[str, TensorRecord],
+    bytes_of: Callable[[str], bytearray], records: Mapping[str, TensorRecord]
 ) -> dict[str, Tensor]:
     """Read the tensors into separate memory, so that none keeps a large storage alive.
 
@@ -170,7 +166,7 @@ def _tensors(
 
     tensors: dict[str, Tensor] = {}
     for storage, keys in storages.items():
-        data = bytearray(archive.read(members[f"data/{storage}"]))
+        data = bytes_of(storage)
         tensors.update(
             (key, _view(data, records[key]).clone(memory_format=torch.contiguous_format))
             for key in keys

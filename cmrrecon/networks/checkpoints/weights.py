@@ -1,11 +1,11 @@
-"""Save and load networks: our own files (safetensors) and official PromptMR(+) checkpoints.
+"""Save and load networks: our own files (safetensors) and checkpoints of other programs.
 
 No file is trusted. Nothing in it is executed, and all its content is checked.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ from torch import Tensor, nn
 from cmrrecon import __version__
 from cmrrecon.networks.catalog import name_of
 from cmrrecon.networks.checkpoints import layouts, torch_files
+from cmrrecon.networks.checkpoints.facts import Given
 from cmrrecon.networks.checkpoints.filling import fill, shared_keys, without_memory
-from cmrrecon.networks.checkpoints.foreign import entries_of, text_of, variant_of
+from cmrrecon.networks.checkpoints.foreign import average_in, entries_of, text_of
+from cmrrecon.networks.checkpoints.legacy_torch_files import START, is_legacy
+from cmrrecon.networks.checkpoints.release import release_beside
+from cmrrecon.networks.licences import LICENCES
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import input_error
@@ -37,16 +41,21 @@ class Loaded:
         The network on the CPU.
     metadata : mapping of str to str
         "network" (its name in the catalogue) and "config" (JSON). Our own files add "cmrrecon" (the
-        version) and the metadata given to `save`; official ones add "variant_from" (how the variant
-        was chosen).
+        version) and the metadata given to `save`. Those of other programs add "copy" (which of
+        several copies of the weights was loaded), "weights_licence" (see `Licence.metadata`), and
+        the facts of their layout, such as "variant_from" (how the variant was chosen).
     """
 
     network: nn.Module
     metadata: Mapping[str, str]
 
 
-def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None) -> nn.Module:
-    """Build PromptMR or PromptMR+ from an official state dict, with weights in float32.
+def from_state_dict(
+    state_dict: Mapping[str, Tensor],
+    variant: str | None = None,
+    release: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Build a network from a state dict of another program, with weights in float32.
 
     Parameters
     ----------
@@ -56,6 +65,9 @@ def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None
     variant : str or None
         "kspace" or "image" (see `promptmr`), which a state dict does not show. None uses the
         variant of the official repository: "kspace" for PromptMR and "image" for PromptMR+.
+    release : mapping of str to any, or None
+        The configuration that came with the weights (see `release`), for networks whose state dict
+        does not show everything.
 
     Raises
     ------
@@ -65,23 +77,25 @@ def from_state_dict(state_dict: Mapping[str, Tensor], variant: str | None = None
         If the variant is unknown (`unknown-variant`).
     """
     check_variant(variant)
-    return _official(
-        {key: value.detach().clone() for key, value in state_dict.items()},
-        variant,
-        "The state dict",
-    )
+    copies = {key: value.detach().clone() for key, value in state_dict.items()}
+    given = Given("The state dict", release=release, variant=variant)
+    return _of_other_program(copies, given).network
 
 
-def load(path: str | Path, variant: str | None = None) -> Loaded:
+def load(
+    path: str | Path, variant: str | None = None, release: Mapping[str, Any] | None = None
+) -> Loaded:
     """Load the network in a checkpoint, with weights in float32.
 
     Parameters
     ----------
     path : str or Path
-        A file written by `save`, an official Lightning file, or a bare state dict of PromptMR or
-        PromptMR+ (torch or safetensors).
+        A file written by `save`, or a checkpoint of another program in one of `layouts.LAYOUTS`
+        (torch, also of versions before 1.6, or safetensors).
     variant : str or None
         See `from_state_dict`. None uses the variant stated in the file.
+    release : mapping of str to any, or None
+        See `from_state_dict`. None uses the YAML file beside the checkpoint, if there is one.
 
     Returns
     -------
@@ -98,23 +112,23 @@ def load(path: str | Path, variant: str | None = None) -> Loaded:
     path = Path(path)
     check_variant(variant)
     start = _beginning(path)
-    if start.startswith(b"PK\x03\x04"):
-        return _load_torch(path, variant)
-    if start[8:] == b"{":
-        return _load_safetensors(path, variant)
+    if start.startswith(b"PK\x03\x04") or is_legacy(start):
+        return _load_torch(path, variant, release)
+    if start[8:9] == b"{":
+        return _load_safetensors(path, variant, release)
 
     if start.startswith(b"\x80"):
         raise InputError(
             "checkpoint-format",
-            f"{path} is a bare pickle, the format of PyTorch before version 1.6",
-            "Checkpoints are zip files written by torch.save, or safetensors",
-            "Save it again: torch.save(torch.load(FILE, weights_only=True), NEW)",
+            f"{path} is a pickle, but not one that torch.save wrote",
+            "Checkpoints are files written by torch.save, or safetensors",
+            "Give the file with the weights",
         )
 
     raise InputError(
         "checkpoint-format",
         f"{path} is not a checkpoint",
-        "A file written by cmrrecon, or a .ckpt or .pth file of PromptMR, is needed",
+        "A file written by cmrrecon or torch.save is needed",
         "Give the file with the weights",
     )
 
@@ -123,7 +137,7 @@ def _beginning(path: Path) -> bytes:
     """Return the first bytes of a file, which identify its format."""
     try:
         with open(path, "rb") as file:
-            return file.read(9)
+            return file.read(START)
     except OSError as error:
         raise input_error(path, error) from error
 
@@ -170,7 +184,7 @@ def installed_file(name: str) -> Path:
 
 def installed() -> dict[Path, dict[str, str]]:
     """Return the files of all shipped weights and their metadata."""
-    return {path: _header(path) for path in sorted(PRETRAINED.glob("*.safetensors"))}
+    return {path: metadata_of(path) for path in sorted(PRETRAINED.glob("*.safetensors"))}
 
 
 def check_variant(variant: str | None) -> None:
@@ -184,39 +198,27 @@ def check_variant(variant: str | None) -> None:
         )
 
 
-def _load_torch(path: Path, variant: str | None) -> Loaded:
-    tensors, others = torch_files.read(
-        path, lambda shapes: layouts.infer(entries_of(shapes), str(path))
+def _load_torch(path: Path, variant: str | None, release: Mapping[str, Any] | None) -> Loaded:
+    given = Given(str(path), release=release or release_beside(path), variant=variant)
+    tensors, others, copy = torch_files.read(
+        path, lambda shapes: layouts.infer(entries_of(shapes), given)
     )
-    given = others.get("hyper_parameters")
-    parameters = given if isinstance(given, Mapping) else {}
+    parameters = others.get("hyper_parameters")
+    if isinstance(parameters, Mapping):
+        given = replace(given, parameters=parameters)
 
-    reason = "as requested"
-
-    if variant is None:
-        variant, reason = variant_of(parameters)
-    network = _official(entries_of(tensors), variant, str(path))
-    cascades = _config(network)["cascades"]
-
-    if parameters.get("num_cascades", cascades) != cascades:
-        raise InputError(
-            "checkpoint-mismatch",
-            f"{path} has {cascades} cascades, not {text_of(parameters['num_cascades'])}",
-            "All cascades stated in its hyper-parameters are needed",
-            "Download the checkpoint again",
-        )
-
+    loaded = _of_other_program(tensors, given)
     counts = {
         key: text_of(others[key])
         for key in ("epoch", "global_step")
         if isinstance(others.get(key), int)
     }
+    copied = {"copy": copy} if copy else {}
+    return Loaded(loaded.network, {**loaded.metadata, **counts, **copied})
 
-    return Loaded(network, {**_identity(network), "variant_from": reason, **counts})
 
-
-def _load_safetensors(path: Path, variant: str | None) -> Loaded:
-    header = _header(path)
+def _load_safetensors(path: Path, variant: str | None, release: Mapping[str, Any] | None) -> Loaded:
+    header = metadata_of(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -227,8 +229,9 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
         raise _damaged(path, error) from error
 
     if "network" not in header:
-        network = _official(tensors, variant, str(path))
-        return Loaded(network, {**header, **_identity(network)})
+        given = Given(str(path), release=release or release_beside(path), variant=variant)
+        loaded = _of_other_program(tensors, given)
+        return Loaded(loaded.network, {**header, **loaded.metadata})
     try:
         config = json.loads(header.get("config", ""))
     except (ValueError, RecursionError) as error:
@@ -239,12 +242,7 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
 
     if variant is not None:
         if "variant" not in config:
-            raise UsageError(
-                "unknown-variant",
-                f"{path} contains the network {header['network']}, which has no variants",
-                "Only PromptMR and PromptMR+ have variants",
-                "Leave the variant out",
-            )
+            raise _without_variants(path, header["network"])
         config["variant"] = variant
 
     network = without_memory(header["network"], config, tensors, str(path))
@@ -256,8 +254,8 @@ def _load_safetensors(path: Path, variant: str | None) -> Loaded:
     return Loaded(network, {**header, **_identity(network)})
 
 
-def _header(path: Path) -> dict[str, str]:
-    """Read the metadata of a safetensors file."""
+def metadata_of(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file; refuse a damaged one (`checkpoint-damaged`)."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -283,16 +281,29 @@ def _with_sorted_header(header: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _official(tensors: dict[str, Tensor], variant: str | None, source: str) -> nn.Module:
-    """Build the network of an official state dict, reusing its tensors."""
-    name, config = layouts.infer(
-        {key: tuple(value.shape) for key, value in tensors.items()}, source
+def _of_other_program(tensors: Mapping[str, Tensor], given: Given) -> Loaded:
+    """Build the network of a state dict of another program, reusing its tensors."""
+    entries = entries_of(dict(tensors))
+    inferred = layouts.infer({key: tuple(value.shape) for key, value in entries.items()}, given)
+    if given.variant is not None and "variant" not in inferred.config:
+        raise _without_variants(given.source, inferred.name)
+
+    ours = layouts.renamed(entries, inferred, given.source)
+    network = without_memory(inferred.name, inferred.config, ours, given.source)
+    fill(network, ours, given.source)
+    average = average_in(tensors)
+    copy = {} if average is None else {"copy": f"the moving average in {average}*"}
+    terms = LICENCES[inferred.name].metadata()
+    return Loaded(network, {**_identity(network), **inferred.facts, **copy, **terms})
+
+
+def _without_variants(source: object, name: str) -> UsageError:
+    return UsageError(
+        "unknown-variant",
+        f"{source} contains the network {name}, which has no variants",
+        "Only PromptMR and PromptMR+ have variants",
+        "Leave the variant out",
     )
-    network = without_memory(
-        name, config if variant is None else {**config, "variant": variant}, tensors, source
-    )
-    fill(network, tensors, source)
-    return network
 
 
 def _config(network: nn.Module) -> dict[str, Any]:
