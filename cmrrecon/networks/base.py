@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.classical.problem import Problem
+from cmrrecon.data.windows import window
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.cost import Footprint
 from cmrrecon.networks.layers import ConvolutionalBody
@@ -105,10 +106,17 @@ class WindowNetwork(ReconstructionNetwork):
         The width of the window, odd.
     gives_kspace : bool
         Whether its outputs include k-space, so that it can be adapted to a scan.
+    independent : bool
+        Whether the windows of a batch do not change each other's results.
     """
 
     frames: int
     gives_kspace: ClassVar[bool]
+    independent: ClassVar[bool] = True
+
+    def window(self, frame: int, frames: int) -> list[int]:
+        """Return the indices of the frames in the window around a frame; see `data.window`."""
+        return window(frame, frames, self.frames)
 
     @property
     @abstractmethod
