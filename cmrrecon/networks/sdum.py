@@ -14,12 +14,10 @@ References: Wang et al., arXiv 2512.17137. The names of tensors are those of the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cmrrecon.data import cyclic_window
 from cmrrecon.networks.base import Output, check_window
@@ -27,146 +25,16 @@ from cmrrecon.networks.catalog import build
 from cmrrecon.networks.cost import Footprint, footprint, training_bytes
 from cmrrecon.networks.labelled import LabelledNetwork, Labels
 from cmrrecon.networks.layers import recomputed, safe_root, safe_rss
-from cmrrecon.networks.sdum_maps import Box, MapNetwork, calibration_box
-from cmrrecon.networks.sdum_restormer import Restormer, sinusoids
+from cmrrecon.networks.sdum_cascade import Cascade, Window
+from cmrrecon.networks.sdum_labels import MODALITIES, cautions, codes, sinusoids
+from cmrrecon.networks.sdum_maps import Box, calibration_box
+from cmrrecon.networks.sdum_restormer import Restormer
 from cmrrecon.operators.fourier import fft2c, ifft2c
-from cmrrecon.tools.errors import UsageError, suggestion
 
-# Words in the names of patterns, and accelerations, that have a label.
-PATTERNS = ("uniform", "gaussian", "radial")
-ACCELERATIONS = (8, 16, 24)
-# The modalities of the published Base and Large networks.
-MODALITIES = (
-    "BlackBlood", "Cine", "Flow2d", "LGE", "Mapping", "Perfusion", "T1rho", "T1w", "T2w",
-)  # fmt: skip
-# Those of the published Small network, and of CMRxRecon as a whole.
-ALL_MODALITIES = ("Aorta", *MODALITIES, "Tagging")
 # Factors of step and label in the sinusoids.
 STEP, LABEL = 50, 10
 # The probability of dropping a branch in training.
 DROP = 0.1
-UNKNOWN = -1
-
-
-@dataclass(frozen=True)
-class Window:
-    """What all cascades need to know of a batch of windows.
-
-    Attributes
-    ----------
-    kspace : Tensor of shape (batch, frame, coil, y, x), complex
-        F r, the transform of the normalised images.
-    mask : Tensor of shape (batch, frame, y, x|1), bool
-        The measured samples.
-    patterns : list of int
-        Which map of weights each window has.
-    label : Tensor of shape (batch, width), or None
-        The sinusoids of the labels; None without a condition.
-    """
-
-    kspace: Tensor
-    mask: Tensor
-    patterns: list[int]
-    label: Tensor | None
-
-
-class Cascade(nn.Module):
-    """One unrolled step.
-
-    Parameters
-    ----------
-    frames, map_size, map_features
-        See `SDUM`.
-    restormer : Restormer
-        The image network.
-    """
-
-    def __init__(
-        self,
-        frames: int,
-        map_size: Sequence[int],
-        map_features: Sequence[int],
-        restormer: Restormer,
-    ) -> None:
-        super().__init__()
-        self.dc_weight_map = nn.Parameter(torch.ones(len(PATTERNS), frames, 1, *map_size, 1))
-        self.coil_sensitivity_model = MapNetwork(map_features)
-        self.recon_model = restormer
-
-    def forward(
-        self,
-        x: Tensor,
-        seen: Tensor,
-        window: Window,
-        skips: Sequence[Tensor],
-        time: Tensor | None,
-        last: bool,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Improve coil images.
-
-        Parameters
-        ----------
-        x : Tensor of shape (batch, frame, coil, y, x), complex
-            The coil images.
-        seen : Tensor of the shape of `x`
-            The coil images from which the maps are computed.
-        window : Window
-            The batch.
-        skips, time
-            See `Restormer.forward`.
-        last : bool
-            Whether this is the last step, which leaves only the middle frame.
-
-        Returns
-        -------
-        x : Tensor of shape (batch, frame, coil, y, x), complex
-            The coil images; (batch, coil, y, x) after the last step.
-        skips : tuple of Tensor
-            Features for the next step.
-        """
-        frames = range(x.shape[1])
-        maps = [self.coil_sensitivity_model(seen[:, t]) for t in frames]
-        combined = torch.stack([(maps[t].conj() * x[:, t]).sum(1) for t in frames], -1)
-        channels = torch.view_as_real(combined).flatten(-2)
-
-        v, skips = self.recon_model(channels, skips, time, window.label)
-        v = torch.view_as_complex(v.to(channels.dtype).unflatten(-1, (-1, 2)).contiguous())
-        weights = self._weights(window)
-
-        if not last:
-            steps = [_consistent(x, maps, v[..., t], t, weights[:, t], window) for t in frames]
-            return torch.stack([ifft2c(k) for k in steps], 1), skips
-
-        middle = len(frames) // 2
-        kspace = torch.zeros_like(x[:, 0])
-        for t in frames:
-            kspace = kspace + _consistent(x, maps, v[..., t], middle, weights[:, t], window)
-        return ifft2c(kspace / len(frames)), skips
-
-    def _weights(self, window: Window) -> Tensor:
-        """Return the weights (batch, frame, 1, y, x) of data consistency."""
-        sizes = window.kspace.shape[-2:]
-        weights = self.dc_weight_map[:, :, 0, :, :, 0]
-        for axis, size in zip((2, 3), sizes, strict=True):
-            surplus = weights.shape[axis] - size
-            if surplus > 0:
-                weights = weights.narrow(axis, surplus // 2, size)
-
-        pads: list[int] = []
-        for axis, size in zip((3, 2), reversed(sizes), strict=True):
-            missing = size - weights.shape[axis]
-            pads += [missing // 2, missing - missing // 2]
-        padded = functional.pad(weights[window.patterns], pads, "replicate")
-        return padded[:, :, None]
-
-
-def _consistent(
-    x: Tensor, maps: list[Tensor], update: Tensor, frame: int, weights: Tensor, window: Window
-) -> Tensor:
-    """Add an update (batch, y, x) to the images of a frame and return k-space closer to the data."""
-    kspace = fft2c(x[:, frame] + maps[frame] * update[:, None])
-    weights = weights * window.mask[:, frame, None]
-    return kspace + weights * (window.kspace[:, frame] - kspace)
 
 
 class SDUM(LabelledNetwork):
@@ -273,7 +141,7 @@ class SDUM(LabelledNetwork):
         check_window(kspace, mask, self.frames)
         if maps is not None:
             raise ValueError("SDUM computes its own maps")
-        known = [self.codes(one) for one in labels or [Labels()]]
+        known = [codes(one, self.modalities) for one in labels or [Labels()]]
 
         images, mean, scale = normalised(ifft2c(kspace))
         coils = self.unrolled(images, mask, calibration_box(mask), known)
@@ -310,7 +178,8 @@ class SDUM(LabelledNetwork):
             self._sinusoids(LABEL, labels, images),
         )
 
-        x, seen, skips = images, _inside(kspace, box), ()
+        skips: tuple[Tensor, ...] = ()
+        x, seen = images, _inside(kspace, box)
         for step, cascade in enumerate(self.cascades):
             time = self._sinusoids(STEP, [step] * len(images), images)
             last = step == len(self.cascades) - 1
@@ -324,59 +193,10 @@ class SDUM(LabelledNetwork):
         scaled = torch.tensor([float(factor * value) for value in values], device=images.device)
         return sinusoids(scaled, self.width).to(images.real.dtype)
 
-    def codes(self, labels: Labels) -> tuple[int, int]:
-        """Return the number of the pattern and the label, by the rule of the published program.
-
-        Unknown patterns and accelerations count as -1. The weights of data consistency are then
-        those of the last pattern.
-
-        Raises
-        ------
-        UsageError
-            If the modality is unknown (`unknown-modality`).
-        """
-        modalities = [name.lower() for name in self.modalities]
-        modality = (labels.modality or "").lower()
-        if modality not in modalities:
-            raise UsageError(
-                "unknown-modality",
-                f"The modality is {labels.modality or 'not known'}",
-                f"This network was trained with: {', '.join(self.modalities)}",
-                suggestion(
-                    labels.modality or "", self.modalities, "Give one with --set modality=Cine"
-                ),
-            )
-
-        name = (labels.pattern or "").lower()
-        found = [number for number, word in enumerate(PATTERNS) if word in name]
-        pattern = found[0] if found else UNKNOWN
-        factor = (
-            ACCELERATIONS.index(int(labels.acceleration))
-            if labels.acceleration in ACCELERATIONS
-            else UNKNOWN
-        )
-
-        size = len(modalities)
-        label = pattern * len(PATTERNS) * size + factor * size + modalities.index(modality)
-        return pattern, label
-
     def unknown(self, labels: Labels) -> tuple[str, ...]:
         """Return sentences about labels that the network was not trained with."""
-        self.codes(labels)
-        sentences = []
-        if not any(word in (labels.pattern or "").lower() for word in PATTERNS):
-            sentences.append(
-                f"SDUM knows the patterns {', '.join(PATTERNS)}; this one is "
-                f"{labels.pattern or 'not known'}, and counts as a pattern of its own "
-                "(--set pattern=uniform changes it)"
-            )
-        if self.width and labels.acceleration not in ACCELERATIONS:
-            given = "not known" if labels.acceleration is None else f"{labels.acceleration:g}"
-            sentences.append(
-                f"SDUM knows R = {', '.join(map(str, ACCELERATIONS))}; here R is {given} "
-                "(--set acceleration=8 changes it)"
-            )
-        return tuple(sentences)
+        codes(labels, self.modalities)
+        return cautions(labels, conditioned=self.width is not None)
 
     def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
         # All cascades cost the same, and the memory of one is released before the next.

@@ -194,7 +194,7 @@ class MapNetwork(nn.Module):
         y, x = images.shape[-2:]
         self._check(y, x)
         samples = torch.view_as_real(images).permute(0, 1, 4, 2, 3).reshape(-1, 2, y, x)
-        parts = [self.conv_net["unet"](part) for part in samples.split(TOGETHER)]
+        parts = [self.conv_net["unet"](part) for part in torch.split(samples, TOGETHER)]
 
         maps = torch.cat(parts).to(images.real.dtype).view(*images.shape[:2], 2, y, x)
         size = safe_root(maps.square().sum(1, keepdim=True))
@@ -207,6 +207,6 @@ class MapNetwork(nn.Module):
             raise UsageError(
                 "images-too-small",
                 f"The images have y {y} and x {x}",
-                f"More than {self.shrink} pixels in y or in x, and as many in the other, are needed",
+                f"{self.shrink} pixels along one axis and {2 * self.shrink} along the other are needed",
                 "Reconstruct larger images",
             )

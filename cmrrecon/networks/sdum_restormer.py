@@ -7,7 +7,6 @@ few channels at a time and added to their input in place, which needs an eighth 
 References: Zamir et al., Restormer, CVPR 2022; Wang et al., arXiv 2512.17137.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -22,16 +21,6 @@ AT_ONCE = 128
 TINY = 1e-12
 # Added before the channels inside the gated layers are rounded down.
 ROUNDING = 1e-6
-# Frequencies of the sinusoids fall to 1 / PERIOD.
-PERIOD = 10000
-
-
-def sinusoids(value: Tensor, width: int) -> Tensor:
-    """Return `cos` and then `sin` of values (batch,) at `width / 2` frequencies, as float32."""
-    half = width // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=value.device) / half
-    angles = value.float()[:, None] * torch.exp(-math.log(PERIOD) * exponents)
-    return torch.cat([angles.cos(), angles.sin()], 1)
 
 
 def padding(length: int, multiple: int) -> tuple[int, int]:
@@ -74,6 +63,10 @@ def _added(x: Tensor, z: Tensor, weight: Tensor) -> Tensor:
     out = None if torch.is_grad_enabled() else flat
     total = torch.baddbmm(flat, z.reshape(batch, flat.shape[1], -1), weight.mT, out=out)
     return total.view(x.shape)
+
+
+def _scaled(weight: Tensor, share: Tensor | None) -> Tensor:
+    return weight if share is None else weight * share[:, None, None]
 
 
 def _parts(start: int, stop: int) -> Iterator[slice]:
@@ -175,10 +168,6 @@ class FeedForward(nn.Module):
         return x
 
 
-def _scaled(weight: Tensor, share: Tensor | None) -> Tensor:
-    return weight if share is None else weight * share[:, None, None]
-
-
 class Block(nn.Module):
     """Attention and a gated layer, each added to its input.
 
@@ -213,6 +202,15 @@ class Block(nn.Module):
             return None
         kept = torch.rand(len(x), device=x.device) >= self.drop
         return kept.to(x.dtype) / (1 - self.drop)
+
+
+class Blocks(nn.ModuleList):
+    """Blocks, one after the other."""
+
+    def forward(self, x: Tensor, e: Tensor | None) -> Tensor:
+        for block in self:
+            x = block(x, e)
+        return x
 
 
 class Down(nn.Module):
@@ -271,29 +269,27 @@ class Restormer(ConvolutionalBody):
         drop: float,
     ) -> None:
         super().__init__()
-        self.levels = len(channels)
-        width = channels[0]
+        self.levels, width = len(channels), channels[0]
         condition = width if conditioned else None
         coarser = range(1, self.levels)
 
-        def stack(level: int, count: int, drop: float = 0.0) -> nn.ModuleList:
+        def stack(level: int, count: int, drop: float = 0.0) -> Blocks:
             size = channels[level]
             hidden = int(ratio * size + ROUNDING)
-            return nn.ModuleList(
-                Block(size, heads[level], hidden, condition, drop) for _ in range(count)
-            )
+            return Blocks(Block(size, heads[level], hidden, condition, drop) for _ in range(count))
 
         self.embed_conv = _wide(images, width)
         self.encoders = nn.ModuleList(stack(i, blocks[i]) for i in range(self.levels))
         self.downs = nn.ModuleList(Down(channels[i - 1]) for i in coarser)
         self.ups = nn.ModuleList(Up(channels[i]) for i in coarser)
-        self.reduces = nn.ModuleList(_pointwise(2 * channels[i - 1], channels[i - 1]) for i in coarser)
+        self.reduces = nn.ModuleList(
+            _pointwise(2 * channels[i - 1], channels[i - 1]) for i in coarser
+        )
         self.decoders = nn.ModuleList(stack(i - 1, blocks[i - 1], drop) for i in coarser)
         self.refinement = stack(0, refinement, drop)
         self.output = _wide(width, images)
-        self.time_embed, self.label_emb = (
-            (_embedding(width), _embedding(width)) if conditioned else (None, None)
-        )
+        self.time_embed = _embedding(width) if conditioned else None
+        self.label_emb = _embedding(width) if conditioned else None
 
     def forward(
         self, x: Tensor, skips: Sequence[Tensor], time: Tensor | None, label: Tensor | None
@@ -319,7 +315,9 @@ class Restormer(ConvolutionalBody):
         y, w = x.shape[1:3]
         (top, bottom), (left, right) = (padding(n, 2 ** (self.levels - 1)) for n in (y, w))
         x = functional.pad(x, (0, 0, left, right, top, bottom))
-        e = None if self.time_embed is None else self.time_embed(time) + self.label_emb(label)
+        e = None
+        if self.time_embed is not None and self.label_emb is not None:
+            e = self.time_embed(time) + self.label_emb(label)
 
         x = _filtered(x, self.embed_conv.weight).contiguous()
         encoded = []
@@ -327,27 +325,26 @@ class Restormer(ConvolutionalBody):
             if level:
                 x = self.downs[level - 1](x)
                 x = x if not skips else x + skips[level - 1]
-            for block in encoder:
-                x = block(x, e)
+            x = encoder(x, e)
             encoded.append(x)
 
         deepest, decoded = encoded.pop(), []
         for level in reversed(range(self.levels - 1)):
             x = self._reduced(self.ups[level](x), encoded.pop(), level)
-            for block in self.decoders[level]:
-                x = block(x, e)
+            x = self.decoders[level](x, e)
             if level:
                 decoded.append(x)
 
-        for block in self.refinement:
-            x = block(x, e)
+        x = self.refinement(x, e)
         x = _filtered(x, self.output.weight)
         return x[:, top : top + y, left : left + w], (*reversed(decoded), deepest)
 
     def _reduced(self, up: Tensor, encoded: Tensor, level: int) -> Tensor:
         """Apply the pointwise convolution to both without joining them."""
-        first, second = self.reduces[level].weight.flatten(1).chunk(2, 1)
-        return functional.linear(up, first) + functional.linear(encoded, second)
+        reduce = self.reduces[level]
+        assert isinstance(reduce, nn.Conv2d)
+        of_up, of_encoded = reduce.weight.flatten(1).chunk(2, 1)
+        return functional.linear(up, of_up) + functional.linear(encoded, of_encoded)
 
 
 def _embedding(width: int) -> nn.Sequential:

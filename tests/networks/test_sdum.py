@@ -3,9 +3,9 @@
 import pytest
 import torch
 from golden_sdum import arrays_of, complex_of, facts_of, labels_of, weights_of
-from refusals import refused
 
-from cmrrecon.networks.sdum import ALL_MODALITIES, MODALITIES, SDUM
+from cmrrecon.networks.sdum import SDUM
+from cmrrecon.networks.sdum_labels import ALL_MODALITIES, codes
 from cmrrecon.networks.sdum_maps import calibration_box
 
 CASES = (
@@ -39,7 +39,9 @@ def network_of(folder, config=None):
 def unrolled(network, arrays, labels):
     with torch.no_grad():
         images, mask = complex_of(arrays["input"]), arrays["mask"]
-        return network.unrolled(images, mask, calibration_box(mask), [network.codes(labels)])
+        return network.unrolled(
+            images, mask, calibration_box(mask), [codes(labels, network.modalities)]
+        )
 
 
 def distance(a, b):

@@ -6,7 +6,7 @@ from typing import Any
 
 from cmrrecon.networks.checkpoints.facts import Given, Inferred, Shapes
 from cmrrecon.networks.checkpoints.sizes import Sizes
-from cmrrecon.networks.sdum import ALL_MODALITIES, MODALITIES, PATTERNS
+from cmrrecon.networks.sdum_labels import ALL_MODALITIES, MODALITIES, PATTERNS
 from cmrrecon.tools.errors import InputError
 
 # The conditioned networks have this prefix before the one of every cascade.
