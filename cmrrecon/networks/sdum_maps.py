@@ -207,6 +207,6 @@ class MapNetwork(nn.Module):
             raise UsageError(
                 "images-too-small",
                 f"The images have y {y} and x {x}",
-                f"{self.shrink} pixels along one axis and {2 * self.shrink} along the other are needed",
+                f"At least {self.shrink} along one axis and {2 * self.shrink} along the other fit",
                 "Reconstruct larger images",
             )

@@ -1,24 +1,16 @@
 """The image network of SDUM: a Restormer with a condition.
 
-Attention acts between channels, not between pixels, so the cost grows linearly with the image.
-Activations have the axes (batch, y, x, channel). Without gradients, the wide layers are computed a
-few channels at a time and added to their input in place, which needs an eighth of the memory.
-
 References: Zamir et al., Restormer, CVPR 2022; Wang et al., arXiv 2512.17137.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cmrrecon.networks.layers import ConvolutionalBody
+from cmrrecon.networks.sdum_blocks import Block, Blocks, filtered, pointwise
 
-# Channels of the wide layers that are computed at once.
-AT_ONCE = 128
-# Smallest norm of queries and keys.
-TINY = 1e-12
 # Added before the channels inside the gated layers are rounded down.
 ROUNDING = 1e-6
 
@@ -29,188 +21,8 @@ def padding(length: int, multiple: int) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
-def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 1, bias=False)
-
-
-def _depthwise(channels: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-
-
 def _wide(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-
-
-def _filtered(x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
-    """Apply a 3 x 3 convolution to (batch, y, x, channel)."""
-    out = functional.conv2d(x.permute(0, 3, 1, 2), weight, padding=1, groups=groups)
-    return out.permute(0, 2, 3, 1)
-
-
-def _mixed(x: Tensor, pointwise: nn.Conv2d, depthwise: nn.Conv2d, part: slice) -> Tensor:
-    """Compute some output channels of a pointwise and then a depthwise convolution."""
-    mixed = functional.linear(x, pointwise.weight[part].flatten(1))
-    return _filtered(mixed, depthwise.weight[part], mixed.shape[-1])
-
-
-def _added(x: Tensor, z: Tensor, weight: Tensor) -> Tensor:
-    """Add a product of pixels (batch, y, x, channel) and a matrix (batch, out, channel) to x.
-
-    The sum takes the place of x unless gradients are needed.
-    """
-    batch, _, _, channels = x.shape
-    flat = x.view(batch, -1, channels)
-    out = None if torch.is_grad_enabled() else flat
-    total = torch.baddbmm(flat, z.reshape(batch, flat.shape[1], -1), weight.mT, out=out)
-    return total.view(x.shape)
-
-
-def _scaled(weight: Tensor, share: Tensor | None) -> Tensor:
-    return weight if share is None else weight * share[:, None, None]
-
-
-def _parts(start: int, stop: int) -> Iterator[slice]:
-    """Yield ranges of at most `AT_ONCE` channels."""
-    for first in range(start, stop, AT_ONCE):
-        yield slice(first, min(first + AT_ONCE, stop))
-
-
-def _shifted(part: slice, by: int) -> slice:
-    return slice(part.start + by, part.stop + by)
-
-
-class Attention(nn.Module):
-    """Attention between channels; the heads are contiguous groups of channels.
-
-    Parameters
-    ----------
-    channels, heads : int
-        The numbers of channels and heads.
-    """
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.temperature = nn.Parameter(torch.ones(1, heads, 1, 1))
-        self.qkv = _pointwise(channels, 3 * channels)
-        self.qkv_conv = _depthwise(3 * channels)
-        self.project_out = _pointwise(channels, channels)
-
-    def forward(self, x: Tensor, y: Tensor, share: Tensor | None) -> Tensor:
-        """Return x plus the attention of the normalised y, times a share of each sample.
-
-        Attention and the final projection are both linear in the values, so that they are joined
-        to one matrix before the values are computed.
-        """
-        channels, heads = y.shape[-1], self.temperature.shape[1]
-        size = channels // heads
-        out = self.project_out.weight.flatten(1)
-
-        for head in range(heads):
-            own = slice(head * size, (head + 1) * size)
-            keys = self._channels(y, _shifted(own, channels))
-            lengths = torch.linalg.vector_norm(keys, dim=1).clamp(min=TINY)
-
-            joined: Tensor | None = None
-            for part in _parts(own.start, own.stop):
-                queries = self._channels(y, part)
-                norms = torch.linalg.vector_norm(queries, dim=1).clamp(min=TINY)
-                likeness = queries.mT @ keys / (norms[:, :, None] * lengths[:, None])
-                weights = (self.temperature[0, head] * likeness).softmax(-1)
-                joined = out[:, part] @ weights + (0 if joined is None else joined)
-
-            assert joined is not None
-            del keys
-            for part in _parts(0, size):
-                values = self._channels(y, _shifted(part, 2 * channels + own.start))
-                x = _added(x, values, _scaled(joined[:, :, part], share))
-
-        return x
-
-    def _channels(self, y: Tensor, part: slice) -> Tensor:
-        """Compute some of the queries, keys or values, as (batch, pixel, channel)."""
-        return _mixed(y, self.qkv, self.qkv_conv, part).flatten(1, 2)
-
-
-class FeedForward(nn.Module):
-    """Gated layer; the condition adds a bias to every gated channel.
-
-    Parameters
-    ----------
-    channels, hidden : int
-        The numbers of channels outside and inside.
-    condition : int or None
-        The width of the condition; None for none.
-    """
-
-    def __init__(self, channels: int, hidden: int, condition: int | None) -> None:
-        super().__init__()
-        self.project_in = _pointwise(channels, 2 * hidden)
-        self.conv = _depthwise(2 * hidden)
-        self.project_out = _pointwise(hidden, channels)
-        self.emb_layers = (
-            None if condition is None else nn.Sequential(nn.SiLU(), nn.Linear(condition, hidden))
-        )
-
-    def forward(self, x: Tensor, y: Tensor, e: Tensor | None, share: Tensor | None) -> Tensor:
-        """Return x plus the layer's result for the normalised y, times a share of each sample."""
-        hidden = self.project_out.in_channels
-        out = self.project_out.weight.flatten(1).expand(len(x), -1, -1)
-        bias = None if self.emb_layers is None else self.emb_layers(e)[:, None, None]
-
-        for part in _parts(0, hidden):
-            z = functional.gelu(_mixed(y, self.project_in, self.conv, part))
-            gate = _mixed(y, self.project_in, self.conv, _shifted(part, hidden))
-            z = z * gate if torch.is_grad_enabled() else z.mul_(gate)
-            if bias is not None:
-                z = z + bias[..., part] if torch.is_grad_enabled() else z.add_(bias[..., part])
-            x = _added(x, z, _scaled(out[:, :, part], share))
-
-        return x
-
-
-class Block(nn.Module):
-    """Attention and a gated layer, each added to its input.
-
-    Parameters
-    ----------
-    channels, heads, hidden, condition : int
-        See `Attention` and `FeedForward`.
-    drop : float
-        The probability with which training leaves out a branch for a sample; the others are scaled
-        up in turn.
-    """
-
-    def __init__(
-        self, channels: int, heads: int, hidden: int, condition: int | None, drop: float
-    ) -> None:
-        super().__init__()
-        self.drop = drop
-        self.norm1 = nn.LayerNorm(channels)
-        self.norm2 = nn.LayerNorm(channels)
-        self.attn = Attention(channels, heads)
-        self.ffn = FeedForward(channels, hidden, condition)
-
-    def forward(self, x: Tensor, e: Tensor | None) -> Tensor:
-        """Change (batch, y, x, channel), in place unless gradients are needed."""
-        x = self.attn(x, self.norm1(x), self._share(x))
-        changed: Tensor = self.ffn(x, self.norm2(x), e, self._share(x))
-        return changed
-
-    def _share(self, x: Tensor) -> Tensor | None:
-        """Return the factor (batch,) of a branch; None means one."""
-        if not self.training or not self.drop:
-            return None
-        kept = torch.rand(len(x), device=x.device) >= self.drop
-        return kept.to(x.dtype) / (1 - self.drop)
-
-
-class Blocks(nn.ModuleList):
-    """Blocks, one after the other."""
-
-    def forward(self, x: Tensor, e: Tensor | None) -> Tensor:
-        for block in self:
-            x = block(x, e)
-        return x
 
 
 class Down(nn.Module):
@@ -221,8 +33,7 @@ class Down(nn.Module):
         self.body = nn.Sequential(_wide(channels, channels // 2), nn.PixelUnshuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.body(x.permute(0, 3, 1, 2))
-        return out.permute(0, 2, 3, 1).contiguous()
+        return _resampled(self.body, x)
 
 
 class Up(nn.Module):
@@ -233,8 +44,12 @@ class Up(nn.Module):
         self.body = nn.Sequential(_wide(channels, 2 * channels), nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.body(x.permute(0, 3, 1, 2))
-        return out.permute(0, 2, 3, 1).contiguous()
+        return _resampled(self.body, x)
+
+
+def _resampled(body: nn.Sequential, x: Tensor) -> Tensor:
+    out: Tensor = body(x.permute(0, 3, 1, 2))
+    return out.permute(0, 2, 3, 1).contiguous()
 
 
 class Restormer(ConvolutionalBody):
@@ -254,6 +69,11 @@ class Restormer(ConvolutionalBody):
         Whether there is a condition.
     drop : float
         See `Block`; for decoders and refinement.
+
+    Raises
+    ------
+    ValueError
+        If the sizes do not fit together.
     """
 
     def __init__(
@@ -270,6 +90,11 @@ class Restormer(ConvolutionalBody):
     ) -> None:
         super().__init__()
         self.levels, width = len(channels), channels[0]
+        if list(channels) != [width * 2**level for level in range(self.levels)]:
+            raise ValueError("channels must double from level to level")
+        if any(size % count for size, count in zip(channels, heads, strict=True)):
+            raise ValueError("channels must be multiples of the heads")
+
         condition = width if conditioned else None
         coarser = range(1, self.levels)
 
@@ -283,7 +108,7 @@ class Restormer(ConvolutionalBody):
         self.downs = nn.ModuleList(Down(channels[i - 1]) for i in coarser)
         self.ups = nn.ModuleList(Up(channels[i]) for i in coarser)
         self.reduces = nn.ModuleList(
-            _pointwise(2 * channels[i - 1], channels[i - 1]) for i in coarser
+            pointwise(2 * channels[i - 1], channels[i - 1]) for i in coarser
         )
         self.decoders = nn.ModuleList(stack(i - 1, blocks[i - 1], drop) for i in coarser)
         self.refinement = stack(0, refinement, drop)
@@ -312,14 +137,14 @@ class Restormer(ConvolutionalBody):
         skips : tuple of Tensor of shape (batch, y', x', channel)
             Features for the next Restormer, one for each coarser level.
         """
-        y, w = x.shape[1:3]
+        _, y, w, _ = x.shape
         (top, bottom), (left, right) = (padding(n, 2 ** (self.levels - 1)) for n in (y, w))
         x = functional.pad(x, (0, 0, left, right, top, bottom))
         e = None
         if self.time_embed is not None and self.label_emb is not None:
             e = self.time_embed(time) + self.label_emb(label)
 
-        x = _filtered(x, self.embed_conv.weight).contiguous()
+        x = filtered(x, self.embed_conv.weight).contiguous()
         encoded = []
         for level, encoder in enumerate(self.encoders):
             if level:
@@ -336,7 +161,7 @@ class Restormer(ConvolutionalBody):
                 decoded.append(x)
 
         x = self.refinement(x, e)
-        x = _filtered(x, self.output.weight)
+        x = filtered(x, self.output.weight)
         return x[:, top : top + y, left : left + w], (*reversed(decoded), deepest)
 
     def _reduced(self, up: Tensor, encoded: Tensor, level: int) -> Tensor:

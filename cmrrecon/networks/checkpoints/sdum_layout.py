@@ -72,7 +72,7 @@ def _refuse_mixed(shapes: Shapes, names: Mapping[str, str], source: str) -> None
     if names and plain is not None:
         raise InputError(
             "checkpoint-mismatch",
-            f"{source} has tensors with the prefix {PREFIX} and others without, such as {plain:.200}",
+            f"{source} has the prefix {PREFIX} for some tensors and not for {plain:.200}",
             "All tensors of a network have the same prefix",
             "Save the state dict of the network alone",
         )
