@@ -42,8 +42,10 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        # A view, such as a part of a weight, needs no memory of its own.
+        viewed = {part.untyped_storage()._cdata for part in args if isinstance(part, Tensor)}
         for part in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(part, Tensor):
+            if isinstance(part, Tensor) and part.untyped_storage()._cdata not in viewed:
                 self._enter(part.untyped_storage())
         return result
 

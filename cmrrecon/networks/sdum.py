@@ -200,9 +200,8 @@ class SDUM(LabelledNetwork):
 
     def window_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
         # All cascades cost the same, and the memory of one is released before the next.
-        ghost = self._shortened(2)
-        cost = footprint(ghost._traced, *_kinds(self.frames, coils, y, x, lines))
-        return Footprint(cost.flops * len(self.cascades) // len(ghost.cascades), cost.nbytes)
+        one = footprint(self._shortened(1)._traced, *_kinds(self.frames, coils, y, x, lines))
+        return Footprint(one.flops * len(self.cascades), one.nbytes)
 
     def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
         return Footprint(0, 0)
@@ -225,7 +224,7 @@ class SDUM(LabelledNetwork):
         return made
 
     def _traced(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Apply all steps to tensors without values."""
+        """Apply all steps to tensors without values, with maps from all of k-space."""
         whole = slice(0, images.shape[-2]), slice(0, images.shape[-1])
         return self.unrolled(images, mask, whole, [(0, 0)])
 
