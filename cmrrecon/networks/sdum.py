@@ -144,7 +144,8 @@ class SDUM(LabelledNetwork):
         known = [codes(one, self.modalities) for one in labels or [Labels()]]
 
         images, mean, scale = normalised(ifft2c(kspace))
-        coils = self.unrolled(images, mask, calibration_box(mask), known)
+        box = calibration_box(mask.expand(-1, -1, -1, kspace.shape[-1]))
+        coils = self.unrolled(images, mask, box, known)
         middle = self.frames // 2
         return Output(safe_rss(coils * scale[:, middle] + mean[:, middle]))
 

@@ -82,8 +82,8 @@ def cautions(labels: Labels, *, conditioned: bool) -> tuple[str, ...]:
 def sinusoids(value: Tensor, width: int) -> Tensor:
     """Return `cos` and then `sin` of values (batch,) at `width / 2` frequencies, as float32."""
     half = width // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=value.device) / half
-    angles = value.float()[:, None] * torch.exp(-math.log(PERIOD) * exponents)
+    numbers = torch.arange(half, dtype=torch.float32, device=value.device)
+    angles = value.float()[:, None] * torch.exp(-math.log(PERIOD) * numbers / half)
     return torch.cat([angles.cos(), angles.sin()], 1)
 
 
