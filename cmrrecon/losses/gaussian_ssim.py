@@ -62,9 +62,26 @@ def gaussian_ssim_loss(image: Tensor, target: Tensor) -> Tensor:
     return 1 - similarity.mean((1, 2)).mean()
 
 
-def absolute_loss(image: Tensor, target: Tensor) -> Tensor:
-    """Compute the mean absolute difference of images (batch, y, x), in their own unit."""
-    return (image - target).abs().mean()
+def similarity_loss(
+    image: Tensor, target: Tensor, *, absolute: float = 0.0, normalised: bool = False
+) -> Tensor:
+    """Compute 1 - SSIM (`gaussian_ssim_loss`) plus a multiple of the mean absolute difference.
+
+    Ten times this loss is the one of SDUM: with `absolute` 0.1 and `normalised` for Small, with
+    neither for Base and Large.
+
+    Parameters
+    ----------
+    image, target : Tensor of shape (batch, y, x), real
+        The images to compare.
+    absolute : float
+        The weight of the mean absolute difference, which has the unit of the images.
+    normalised : bool
+        Whether each image is first made `equally_bright`.
+    """
+    if normalised:
+        image, target = equally_bright(image), equally_bright(target)
+    return gaussian_ssim_loss(image, target) + absolute * (image - target).abs().mean()
 
 
 def equally_bright(images: Tensor) -> Tensor:

@@ -39,6 +39,14 @@ class EdgeTerm(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SimilarityTerm(Term):
+    """`losses.gaussian_ssim.similarity_loss`."""
+
+    absolute: float = 0.0
+    normalised: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class AlignmentTerm(Term):
     """`losses.distribution_alignment`."""
 
@@ -78,12 +86,14 @@ class Losses:
     ----------
     weighting : str
         "sum" of all terms; or "variation", three groups weighted by their coefficients of
-        variation: fidelity (kspace + ssim + l1 + eagle + perceptual), ear, and sda.
+        variation: fidelity (all terms that are not named here), ear, and sda.
     stages : str
         The images that enter the terms: the "last" image, or the "mean" or "sum" over the images of
         all cascades.
-    kspace, ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial, regularisation : Term
+    kspace, ssim, gaussian_ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial : Term
         The terms.
+    regularisation : Term
+        The term of the same name in `losses.fidelity`.
     classification, lesion : Term
         `losses.lesion` with labels and with boxes, for the last image only; they belong to no
         group.
@@ -93,6 +103,7 @@ class Losses:
     stages: Literal["last", "mean", "sum"] = "last"
     kspace: KspaceTerm = KspaceTerm()
     ssim: Term = Term()
+    gaussian_ssim: SimilarityTerm = SimilarityTerm()
     l1: Term = Term()
     psnr: Term = Term()
     ear: EdgeTerm = EdgeTerm()

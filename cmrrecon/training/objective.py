@@ -11,6 +11,7 @@ from cmrrecon.losses.adversarial import discriminator_loss, generator_loss
 from cmrrecon.losses.distribution_alignment import DistributionAlignment
 from cmrrecon.losses.eagle import eagle_loss
 from cmrrecon.losses.edge_aware import edge_aware_loss
+from cmrrecon.losses.gaussian_ssim import similarity_loss
 from cmrrecon.losses.lesion import classification_loss, lesion_loss
 from cmrrecon.losses.perceptual import PerceptualLoss
 from cmrrecon.losses.ssim import l1_loss, psnr_loss, ssim_loss
@@ -139,6 +140,12 @@ class Objective:
 
         image_terms = {
             "ssim": lambda image: ssim_loss(image, target, limit),
+            "gaussian_ssim": lambda image: similarity_loss(
+                image,
+                target,
+                absolute=chosen.gaussian_ssim.absolute,
+                normalised=chosen.gaussian_ssim.normalised,
+            ),
             "l1": lambda image: l1_loss(image, target),
             "psnr": lambda image: psnr_loss(image, target),
             "ear": lambda image: edge_aware_loss(
