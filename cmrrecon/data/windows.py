@@ -27,7 +27,7 @@ def window(frame: int, frames: int, width: int = 5) -> list[int]:
 def cyclic_window(frame: int, frames: int, width: int = 5) -> list[int]:
     """Return the indices of the `width` adjacent frames around a frame, as in SDUM.
 
-    They are taken modulo the number of frames: [1, 2, 0, 1, 2] for frame 0 of a series of 3 frames,
+    They are counted modulo the number of frames: [1, 2, 0, 1, 2] for frame 0 of a series of 3 frames,
     and [0, 1, 0, 1, 0] of a series of 2. For 1, 4 and more frames this is `window`.
 
     Parameters

@@ -49,8 +49,12 @@ class SDUM(LabelledNetwork):
         The number of unrolled steps.
     frames : int
         The number of frames in a window, odd.
-    channels, blocks, heads, refinement, ratio
-        The sizes of the `Restormer`.
+    channels, blocks, heads : sequence of int
+        The sizes of each level of the `Restormer`.
+    refinement : int
+        The number of its blocks after the decoder.
+    ratio : float
+        Channels inside its gated layers, in multiples of those outside.
     map_features : sequence of int
         The channels of the map network; see `BasicUnet`.
     map_size : sequence of int

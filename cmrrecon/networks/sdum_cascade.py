@@ -40,7 +40,9 @@ class Cascade(nn.Module):
 
     Parameters
     ----------
-    frames, map_size, map_features
+    frames : int
+        The number of frames in a window.
+    map_size, map_features : sequence of int
         See `SDUM`.
     restormer : Restormer
         The image network.
@@ -77,8 +79,10 @@ class Cascade(nn.Module):
             The coil images from which the maps are computed.
         window : Window
             The batch.
-        skips, time
-            See `Restormer.forward`.
+        skips : tuple of Tensor
+            Features of the step before; empty in the first step.
+        time : Tensor of shape (batch, width), or None
+            The sinusoids of the step; None without a condition.
         last : bool
             Whether this is the last step, which leaves only the middle frame.
 
