@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from small_networks import SMALL
 from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
+from cmrrecon.networks.catalog import build
 
 ROOT = Path(__file__).parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -90,12 +93,23 @@ def shell(tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture
+def downloaded(shell):
+    """A file with the name and layout of a published one, and a small network."""
+    network = build("promptmr", SMALL["promptmr"])
+    state = {f"promptmr.{key}": value for key, value in network.state_dict().items()}
+    content = {"state_dict": state, "hyper_parameters": {"num_cascades": 2}}
+    torch.save(content, "promptmr-epoch=11-step=258576.ckpt")
+
+
+@pytest.mark.usefixtures("downloaded")
 @pytest.mark.parametrize(
     ("name", "leaves"),
     [
         ("first-reconstruction", ["comparison.png", "cine.gif", "varied_uncertainty.h5"]),
         ("challenge", ["scores.jsonl", "submission/**/T1map_kus_ktGaussian8.mat"]),
         ("train-your-own", ["runs/small/best.safetensors", "comparison.png"]),
+        ("run-a-published-network", ["promptmr.safetensors", "rec/**/*.h5"]),
     ],
 )
 def test_tutorials_run(shell, name, leaves):

@@ -39,6 +39,7 @@ OPTIONAL: Mapping[str, tuple[str, str]] = {
     "nufft": ("finufft", "fast reconstruction of non-Cartesian scans"),
     "tensorboard": ("tensorboard", "train --tensorboard"),
     "twix": ("turbotwix", "Siemens raw data (.dat)"),
+    "yaml": ("pyyaml", "configurations published with weights"),
 }
 # Variables that hold a number of threads.
 THREADS = (

@@ -30,8 +30,8 @@ def info(
 ) -> None:
     """Show what files contain, one line each: axes, sampling, origin and assumptions.
 
-    Scans, masks, images and mapping times are recognised. For a scan, the middle slice is read to
-    find out how it was sampled.
+    Scans, masks, images, mapping times and weights (safetensors) are recognised. For a scan, the
+    middle slice is read to find out how it was sampled.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
@@ -57,8 +57,11 @@ def _info_job(job: Job, axes: str | None, dataset: str | None, console: Console)
     from cmrrecon import formats
 
     with inputs.local_input(job) as path:
-        kind = "scan" if axes or dataset else formats.kind(path)
-        describe = {"mask": _mask, "images": _images, "times": _times}
+        if path.suffix == ".safetensors":
+            kind = "weights"
+        else:
+            kind = "scan" if axes or dataset else formats.kind(path)
+        describe = {"mask": _mask, "images": _images, "times": _times, "weights": _weights}
         record, words = _scan(path, axes, dataset) if kind == "scan" else describe[kind](path)
         notes = record.pop("notes", ())
 
@@ -166,6 +169,20 @@ def _calibration_words(record: dict[str, Any]) -> list[str]:
     return (
         words if centre is None else [*words, f"centre of k-space at y {centre[0]}, x {centre[1]}"]
     )
+
+
+def _weights(path: Path) -> Description:
+    """Describe a file with weights: the network, and the licence if it is stated."""
+    from cmrrecon.networks.checkpoints import weights
+
+    metadata = weights.metadata_of(path)
+    name = metadata.get("network")
+    keys = ("weights_licence", "weights_use", "weights_notice")
+    terms = {key: metadata[key] for key in keys if key in metadata}
+    words = [f"network {name}" if name else "a state dict of another program"]
+    return {"network": name, **terms}, words + [
+        f"{key.replace('_', ' ')}: {text}" for key, text in terms.items()
+    ]
 
 
 def _mask(path: Path) -> Description:

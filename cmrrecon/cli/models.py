@@ -2,13 +2,13 @@
 
 import json as json_text
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmrrecon.cli import options, running
-from cmrrecon.cli.choices import recipe_facts
+from cmrrecon.cli import models_list, options, running
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.usage_errors import Commands
@@ -31,6 +31,7 @@ SHOW_EXAMPLE = examples(
 )
 CONVERT_EXAMPLE = examples(
     "cmrrecon models convert promptmr-epoch=11.ckpt promptmr.safetensors --variant kspace",
+    "cmrrecon models convert vsharp.pt vsharp.safetensors --release-config vsharp.yaml",
     "cmrrecon models convert runs/genre/last.pt genre.safetensors",
 )
 SUFFIX = ".safetensors"
@@ -38,7 +39,7 @@ SUFFIX = ".safetensors"
 File = Annotated[
     Path,
     typer.Argument(
-        help="A checkpoint of cmrrecon, PromptMR or PromptMR+ (.ckpt, .pt, .pth).",
+        help="A checkpoint of cmrrecon, or of another program (.ckpt, .pt, .pth).",
         show_default=False,
     ),
 ]
@@ -47,6 +48,23 @@ Shown = Annotated[
     typer.Argument(
         help="A checkpoint, or the name of a network. A name shows the installed weights if there "
         "are any, otherwise the default configuration.",
+        show_default=False,
+    ),
+]
+ReleaseConfig = Annotated[
+    Path | None,
+    options.option(
+        "--release-config",
+        help="YAML file that was published with the weights, for networks whose tensors do not "
+        "show the whole configuration.",
+        show_default="beside the checkpoint, with its name",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    options.option(
+        "--preset",
+        help="Name of a release whose configuration is known, instead of its YAML file.",
         show_default=False,
     ),
 ]
@@ -66,71 +84,28 @@ app = typer.Typer(invoke_without_command=True, cls=Commands, rich_markup_mode=No
 def models(
     context: typer.Context, quiet: options.Quiet = False, json: options.Json = False
 ) -> None:
-    """List networks, recipes and installed weights; show or convert checkpoints."""
+    """List networks, licences, recipes and installed weights; show or convert checkpoints."""
     if context.invoked_subcommand is not None:
         context.default_map = {name: {"quiet": quiet, "json": json} for name in ("show", "convert")}
         return
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
-        _list_networks(console)
-        _list_recipes(console)
-        _list_weights(console)
-
-
-def _list_networks(console: Console) -> None:
-    from cmrrecon.networks.catalog import NETWORKS
-    from cmrrecon.networks.sizes import SIZES
-
-    console.say(
-        "networks in their default configuration, with cascades, parameters, memory of the "
-        "weights and source:"
-    )
-    for entry in NETWORKS.values():
-        size = SIZES[entry.name]
-        facts = {**size._asdict(), "weights_mib": size.weights_mib}
-        record = {
-            "kind": "discriminator" if entry.discriminator else "network",
-            "network": entry.name,
-            "summary": entry.summary,
-            "source": entry.source,
-            **facts,
-        }
-        words = f"{_size(facts)}  {entry.summary} ({entry.source})"
-        kind = "; a discriminator" if entry.discriminator else ""
-        console.result(record, f"{entry.name:<14}{words}{kind}")
-
-
-def _list_recipes(console: Console) -> None:
-    for recipe in recipe_facts():
-        record = {
-            "kind": "recipe",
-            "recipe": recipe.name,
-            "network": recipe.network,
-            "source": recipe.paper,
-        }
-        console.result(record, f"{recipe.name}: a recipe for {recipe.network} ({recipe.paper})")
-
-
-def _list_weights(console: Console) -> None:
-    from cmrrecon.networks.checkpoints import headers
-
-    installed = headers.installed_metadata()
-    for path, metadata in installed.items():
-        console.result(
-            {"kind": "weights", "input": str(path), "metadata": metadata},
-            f"{path}: weights of {metadata.get('network', '?')}",
-        )
-    if not installed:
-        console.say(
-            "no weights are installed; `cmrrecon models convert` creates them from a checkpoint"
-        )
+        models_list.list_networks(console)
+        models_list.list_licences(console)
+        models_list.list_recipes(console)
+        models_list.list_weights(console)
 
 
 @app.command("show", epilog=SHOW_EXAMPLE)
 def show(
-    file: Shown, variant: Variant = None, quiet: options.Quiet = False, json: options.Json = False
+    file: Shown,
+    variant: Variant = None,
+    release_config: ReleaseConfig = None,
+    preset: Preset = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
-    """Show the network in a checkpoint: configuration, size and metadata."""
+    """Show the network in a checkpoint: configuration, size, metadata and licence."""
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
         from cmrrecon.networks.catalog import NETWORKS
@@ -143,17 +118,31 @@ def show(
             _show_network(str(file), variant, console)
             return
 
-        loaded = _load(file, variant)
+        loaded = _load(file, variant, release_config, preset)
         name, rest = _name_and_rest(loaded.metadata)
         _show("weights", str(file), name, _facts(loaded.network), rest, console)
 
 
-def _load(file: Path, variant: str | None) -> "Loaded":
+def _load(
+    file: Path, variant: str | None, release_config: Path | None, preset: str | None
+) -> "Loaded":
     """Load the network of a checkpoint or of a training state."""
-    from cmrrecon.networks.checkpoints import weights
+    from cmrrecon.networks.checkpoints import layouts, weights
+    from cmrrecon.networks.checkpoints.release import read_release
     from cmrrecon.training.export import is_state, weights_of_run
 
-    return weights_of_run(file) if is_state(file) else weights.load(file, variant)
+    if release_config is not None and preset is not None:
+        raise UsageError(
+            "options-conflict",
+            "--release-config and --preset were both given",
+            "Either describes the release of the weights",
+            "Give one of them",
+        )
+
+    release = None if preset is None else layouts.preset(preset)
+    if release_config is not None:
+        release = read_release(release_config)
+    return weights_of_run(file) if is_state(file) else weights.load(file, variant, release)
 
 
 def _show_network(name: str, variant: str | None, console: Console) -> None:
@@ -161,10 +150,12 @@ def _show_network(name: str, variant: str | None, console: Console) -> None:
     import torch
 
     from cmrrecon.networks.catalog import build
+    from cmrrecon.networks.licences import LICENCES
 
     with torch.device("meta"):
         network = build(name, {} if variant is None else {"variant": variant})
-    _show("network", name, name, _facts(network), {}, console)
+    terms = asdict(LICENCES[name])
+    _show("network", name, name, {**_facts(network), "licence": terms}, {}, console)
 
 
 def _show(
@@ -176,9 +167,14 @@ def _show(
     console: Console,
 ) -> None:
     """Print a summary line, then one line per setting of the network and per metadata entry."""
-    details = {**_flat(facts["config"]), **rest}
+    terms = {
+        f"licence of the {part}" if part in ("code", "weights") else part: text
+        for part, text in facts.get("licence", {}).items()
+        if text
+    }
+    details = {**_flat(facts["config"]), **rest, **terms}
     lines = [
-        f"{source}: {name}, {' '.join(_size(facts).split())}",
+        f"{source}: {name}, {' '.join(models_list.size_words(facts).split())}",
         *(f"  {key}: {value}" for key, value in details.items()),
     ]
     record = {"kind": kind, "input": source, "network": name, **facts, "metadata": rest}
@@ -192,6 +188,8 @@ def convert(
         Path, typer.Argument(help="File to write, ending in .safetensors.", show_default=False)
     ],
     variant: Variant = None,
+    release_config: ReleaseConfig = None,
+    preset: Preset = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
@@ -206,7 +204,7 @@ def convert(
         from cmrrecon.tools import provenance
 
         _check_converted(file, output, overwrite)
-        loaded = _load(file, variant)
+        loaded = _load(file, variant, release_config, preset)
         name, rest = _name_and_rest(loaded.metadata)
         origin = {"name": file.name, "sha256": provenance.file_digest(file)}
         weights.save(output, loaded.network, {**rest, "converted_from": origin})
@@ -216,7 +214,12 @@ def convert(
         variant_text = (
             f", variant {chosen} ({rest['variant_from']})" if "variant_from" in rest else ""
         )
-        console.say(f"{file}: {name}, {' '.join(_size(facts).split())}{variant_text}")
+        console.say(
+            f"{file}: {name}, {' '.join(models_list.size_words(facts).split())}{variant_text}"
+        )
+        for key in ("copy", "weights_licence", "weights_use", "weights_notice"):
+            if key in rest:
+                console.say(f"{key.replace('_', ' ')}: {rest[key]}")
         record = {
             "status": "done",
             "input": str(file),
@@ -260,11 +263,6 @@ def _facts(network: "nn.Module") -> dict[str, Any]:
         "weights_mib": round(sum(parameter.nbytes for parameter in parameters) / 2**20, 1),
         "config": config,
     }
-
-
-def _size(facts: Mapping[str, Any]) -> str:
-    cascades = "" if facts["cascades"] is None else f"{facts['cascades']} cascades"
-    return f"{cascades:>11} {facts['parameters']:>12,} parameters {facts['weights_mib']:>6.1f} MiB"
 
 
 def _name_and_rest(metadata: Mapping[str, str]) -> tuple[str, dict[str, str]]:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from cmrrecon.networks.catalog import NETWORKS, build
 from cmrrecon.networks.checkpoints import headers, weights
+from cmrrecon.networks.licences import LICENCES, Licence
 from cmrrecon.networks.sizes import SIZES
 from cmrrecon.training import recipe as recipes
 
@@ -69,11 +70,15 @@ def test_list_is_a_line_a_network_and_names_installed_weights(run, network, tmp_
     monkeypatch.setattr(headers, "PRETRAINED", tmp_path)
     done = run("models")
     lines = done.out.splitlines()
-    assert len(lines) == len(NETWORKS) + len(recipes.names()) + 1
+    table = lines[len(NETWORKS) : -len(recipes.names()) - 1]
     assert [line.split()[0] for line in lines[: len(NETWORKS)]] == list(NETWORKS)
+    assert [line.split()[0] for line in table[-len(NETWORKS) :]] == list(NETWORKS)
+    assert max(map(len, table)) <= 80
     assert "12 cascades   81,528,317 parameters  311.0 MiB" in lines[0]
     assert "mine.safetensors" in lines[-1]
-    record = run("models", "--json").records[-1]
+    records = run("models", "--json").records
+    assert len(records) == len(NETWORKS) + len(recipes.names()) + 1
+    record = records[-1]
     assert (record["kind"], record["metadata"]["network"], record["metadata"]["recipe"]) == (
         "weights",
         "promptmr",
@@ -84,6 +89,26 @@ def test_list_is_a_line_a_network_and_names_installed_weights(run, network, tmp_
     assert len(none.out.splitlines()) == len(lines) - 1
     assert len(none.err.splitlines()) == len(done.err.splitlines()) + 1
     assert run("models", "--quiet").err == ""
+
+
+def test_licences_of_program_and_weights_are_listed_apart(run):
+    rows = {
+        row["network"]: row["licence"]
+        for row in run("models", "--json").records
+        if row.get("kind") == "network"
+    }
+    assert rows["promptmr"]["code"] == "MIT"
+    assert rows["promptmr-plus"]["weights"] == "non-commercial"
+    assert rows["kt-unrolled"]["weights"] == "Apache-2.0"
+    assert rows["genre-cmr"]["published"] == "none known"
+    assert all(row["use"] for row in rows.values())
+    (shown,) = run("models", "show", "promptmr-plus", "--json").records
+    assert shown["licence"] == rows["promptmr-plus"]
+    assert rows["promptmr-plus"]["use"] in run("models", "show", "promptmr-plus").out
+
+
+def test_every_network_has_a_licence():
+    assert set(LICENCES) >= set(NETWORKS)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -159,6 +184,14 @@ def test_convert_makes_a_file_that_shows_the_same_and_where_it_comes_from(
     )
     assert loaded.network.variant == "image"
     assert "variant_from" in loaded.metadata
+    stated = LICENCES["promptmr"].metadata()
+    assert stated["weights_licence"]
+    assert loaded.metadata.items() >= stated.items()
+    assert stated["weights_licence"] in done.err
+    (record,) = run("info", output, "--json").records
+    assert (record["kind"], record["network"]) == ("weights", "promptmr")
+    assert record["weights_licence"] == stated["weights_licence"]
+    assert stated["weights_use"] in run("models", "show", output).out
     assert json.loads(loaded.metadata["converted_from"])["name"] == "a.ckpt"
     assert str(tmp_path) not in output.read_bytes()[:10_000].decode(errors="replace")
 
@@ -185,6 +218,13 @@ def test_convert_replaces_only_when_told(run, official, tmp_path):
         (("convert", "text.ckpt", "out.ckpt"), 2, "output-format"),
         (("convert", "text.ckpt", "out.safetensors"), 3, "checkpoint-format"),
         (("shwo", "text.ckpt"), 2, "unknown-command"),
+        (("show", "text.ckpt", "--preset", "none"), 2, "unknown-preset"),
+        (("show", "text.ckpt", "--release-config", "missing.yaml"), 3, "file-missing"),
+        (
+            ("convert", "text.ckpt", "out.safetensors", "--preset", "a", "--release-config", "b"),
+            2,
+            "options-conflict",
+        ),
     ],
 )
 def test_mistakes_are_told(run, tmp_path, monkeypatch, words, exit_code, code):
@@ -194,6 +234,29 @@ def test_mistakes_are_told(run, tmp_path, monkeypatch, words, exit_code, code):
     assert (done.code, done.codes) == (exit_code, [code])
     assert "Traceback" not in done.err
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_the_copy_of_the_weights_is_named(run, network, tmp_path):
+    state = network.state_dict()
+    average = {key: value + 1 for key, value in state.items()}
+    torch.save({"model": state, "ema": average}, tmp_path / "a.pt")
+    done = run("models", "convert", tmp_path / "a.pt", tmp_path / "a.safetensors")
+    assert "ema, not model" in done.err
+    assert "ema, not model" in run("models", "show", tmp_path / "a.safetensors").out
+
+
+def test_the_notice_of_a_licence_travels_with_converted_files(run, official, tmp_path, monkeypatch):
+    terms = Licence("MIT", "Own terms", "someone/weights", "Anything", "Licensed by someone")
+    monkeypatch.setattr(weights, "LICENCES", {"promptmr": terms})
+    for source, target in (
+        (official, "a.safetensors"),
+        (tmp_path / "a.safetensors", "b.safetensors"),
+    ):
+        assert run("models", "convert", source, tmp_path / target).code == 0
+        metadata = headers.metadata(tmp_path / target)
+        assert metadata["weights_notice"] == "Licensed by someone"
+        assert "Own terms" in metadata["weights_licence"]
+    assert "Licensed by someone" in run("info", tmp_path / "b.safetensors").out
 
 
 def test_a_failure_is_a_json_line_too(run, tmp_path):

@@ -45,7 +45,7 @@ def entries_of(entries: dict[str, Value]) -> dict[str, Value]:
         parts = {part for part in PARTS if any(key.startswith(part) for key in entries)}
         if len(parts) == len(PARTS) and all(key.startswith(PARTS) for key in entries):
             model, maps = (_with_prefix(entries, part) for part in PARTS)
-            return joined_parts(model, maps)
+            return joined_parts(model, {PARTS[1].rstrip("."): maps})
 
         wrapper = next((w for w in WRAPPERS if any(key.startswith(w) for key in entries)), None)
         if wrapper is None:
@@ -56,15 +56,17 @@ def entries_of(entries: dict[str, Value]) -> dict[str, Value]:
     return entries
 
 
-def joined_parts(model: dict[str, Value], maps: dict[str, Value]) -> dict[str, Value]:
-    """Return the entries of both networks of direct, without the prefixes of wrappers.
+def joined_parts(
+    model: dict[str, Value], others: Mapping[str, dict[str, Value]]
+) -> dict[str, Value]:
+    """Return the entries of all networks of direct, without the prefixes of wrappers.
 
-    The names of the sensitivity network get the prefix `sensitivity_model.`.
+    The entries of all but the first get the name of their network as prefix.
     """
-    return {
-        **entries_of(model),
-        **{f"{PARTS[1]}{key}": value for key, value in entries_of(maps).items()},
-    }
+    joined = entries_of(model)
+    for name, entries in others.items():
+        joined |= {f"{name}.{key}": value for key, value in entries_of(entries).items()}
+    return joined
 
 
 def average_in(entries: Iterable[str]) -> str | None:

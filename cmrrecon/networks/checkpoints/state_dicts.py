@@ -24,8 +24,9 @@ SHADOW = "shadow"
 # The key under which Lightning's `WeightAveraging` keeps the plain weights. The moving average is
 # then under "state_dict".
 PLAIN_KEY = "current_model_state"
-# direct keeps the sensitivity network apart.
-PARTS = ("model", "sensitivity_model")
+# direct keeps the state dicts of its networks apart.
+MODEL = "model"
+OTHER_MODELS = ("sensitivity_model", "sampling_model")
 
 
 @dataclass(frozen=True)
@@ -72,30 +73,34 @@ def find(top: Any) -> Found:
 
     if not isinstance(top, Mapping):
         return Found({}, {}, "")
-    used = set(path[:1]) or (set(PARTS) if _parts(level) else set(top))
+    used = set(path[:1]) or ({MODEL, *_parts(level)} if _parts(level) else set(top))
     beside = {key: value for key, value in top.items() if key not in used}
     return Found(_records(level), beside, copy)
 
 
 def _records(level: Mapping[Any, Any]) -> dict[str, TensorRecord]:
-    """Return the tensors of a state dict, or of both state dicts of direct."""
-    if _parts(level):
-        model, maps = (_records_of(level[part]) for part in PARTS)
-        return joined_parts(model, maps)
+    """Return the tensors of a state dict, or of all state dicts of direct."""
+    parts = _parts(level)
+    if parts:
+        others = {part: _records_of(level[part]) for part in parts}
+        return joined_parts(_records_of(level[MODEL]), others)
     return _records_of(level)
 
 
-def _records_of(level: Mapping[Any, Any]) -> dict[str, TensorRecord]:
+def _records_of(level: Any) -> dict[str, TensorRecord]:
+    """Return the tensors directly in a mapping; none if it is no mapping."""
     return {
         key: value
-        for key, value in level.items()
+        for key, value in (level.items() if isinstance(level, Mapping) else ())
         if isinstance(key, str) and isinstance(value, TensorRecord)
     }
 
 
-def _parts(level: Mapping[Any, Any]) -> bool:
-    """Return whether these are the two state dicts of direct."""
-    return all(isinstance(level.get(part), Mapping) and _records_of(level[part]) for part in PARTS)
+def _parts(level: Mapping[Any, Any]) -> list[str]:
+    """Return the names of further state dicts of direct beside its `model`; often none."""
+    if not _records_of(level.get(MODEL)):
+        return []
+    return [part for part in OTHER_MODELS if _records_of(level.get(part))]
 
 
 def _has_tensors(value: Any) -> bool:

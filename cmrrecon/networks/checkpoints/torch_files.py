@@ -1,8 +1,9 @@
 """Read tensors from untrusted files of `torch.save`.
 
 Such a file is a zip archive with a pickle (`data.pkl`, see `pickles`) and the bytes of every
-storage (`data/0`, ...), or a file of PyTorch before version 1.6 (`legacy_torch_files`). Each tensor is checked against the bytes in the file before memory is
-allocated, so that a short file cannot exhaust the memory.
+storage (`data/0`, ...), or a file of PyTorch before version 1.6 (`legacy_torch_files`). Each tensor
+is checked against the bytes in the file before memory is allocated, so that a short file cannot
+exhaust the memory.
 """
 
 import math

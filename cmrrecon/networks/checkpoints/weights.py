@@ -21,6 +21,7 @@ from cmrrecon.networks.checkpoints.filling import fill, shared_keys, without_mem
 from cmrrecon.networks.checkpoints.foreign import average_in, entries_of, text_of
 from cmrrecon.networks.checkpoints.legacy_torch_files import START, is_legacy
 from cmrrecon.networks.checkpoints.release import release_beside
+from cmrrecon.networks.licences import LICENCES
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import input_error
@@ -41,8 +42,8 @@ class Loaded:
     metadata : mapping of str to str
         "network" (its name in the catalogue) and "config" (JSON). Our own files add "cmrrecon" (the
         version) and the metadata given to `save`. Those of other programs add "copy" (which of
-        several copies of the weights was loaded) and the facts of their layout, such as
-        "variant_from" (how the variant was chosen).
+        several copies of the weights was loaded), "weights_licence" (see `Licence.metadata`), and
+        the facts of their layout, such as "variant_from" (how the variant was chosen).
     """
 
     network: nn.Module
@@ -183,7 +184,7 @@ def installed_file(name: str) -> Path:
 
 def installed() -> dict[Path, dict[str, str]]:
     """Return the files of all shipped weights and their metadata."""
-    return {path: _header(path) for path in sorted(PRETRAINED.glob("*.safetensors"))}
+    return {path: metadata_of(path) for path in sorted(PRETRAINED.glob("*.safetensors"))}
 
 
 def check_variant(variant: str | None) -> None:
@@ -217,7 +218,7 @@ def _load_torch(path: Path, variant: str | None, release: Mapping[str, Any] | No
 
 
 def _load_safetensors(path: Path, variant: str | None, release: Mapping[str, Any] | None) -> Loaded:
-    header = _header(path)
+    header = metadata_of(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -253,8 +254,8 @@ def _load_safetensors(path: Path, variant: str | None, release: Mapping[str, Any
     return Loaded(network, {**header, **_identity(network)})
 
 
-def _header(path: Path) -> dict[str, str]:
-    """Read the metadata of a safetensors file."""
+def metadata_of(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file; refuse a damaged one (`checkpoint-damaged`)."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -292,7 +293,8 @@ def _of_other_program(tensors: Mapping[str, Tensor], given: Given) -> Loaded:
     fill(network, ours, given.source)
     average = average_in(tensors)
     copy = {} if average is None else {"copy": f"the moving average in {average}*"}
-    return Loaded(network, {**_identity(network), **inferred.facts, **copy})
+    terms = LICENCES[inferred.name].metadata()
+    return Loaded(network, {**_identity(network), **inferred.facts, **copy, **terms})
 
 
 def _without_variants(source: object, name: str) -> UsageError:
