@@ -27,8 +27,9 @@ def window(frame: int, frames: int, width: int = 5) -> list[int]:
 def cyclic_window(frame: int, frames: int, width: int = 5) -> list[int]:
     """Return the indices of the `width` adjacent frames around a frame, as in SDUM.
 
-    They are counted modulo the number of frames: [1, 2, 0, 1, 2] for frame 0 of a series of 3 frames,
-    and [0, 1, 0, 1, 0] of a series of 2. For 1, 4 and more frames this is `window`.
+    They are counted modulo the number of frames. The window of frame 0 is [1, 2, 0, 1, 2] in a
+    series of 3 frames and [0, 1, 0, 1, 0] in a series of 2. For 1, 4 and more frames, the windows
+    are those of `window`.
 
     Parameters
     ----------

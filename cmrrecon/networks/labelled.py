@@ -48,7 +48,7 @@ class LabelledNetwork(WindowNetwork):
         kspace, mask, acs, maps : Tensor, int or None
             See `WindowNetwork.forward`.
         labels : sequence of Labels
-            The labels of each window of the batch.
+            The labels of each window of the batch, or of all of them together.
 
         Returns
         -------

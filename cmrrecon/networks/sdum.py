@@ -145,6 +145,8 @@ class SDUM(LabelledNetwork):
         check_window(kspace, mask, self.frames)
         if maps is not None:
             raise ValueError("SDUM computes its own maps")
+        if len(labels) not in (0, 1, len(kspace)):
+            raise ValueError("labels of each window, or of all together, are needed")
         known = [codes(one, self.modalities) for one in labels or [Labels()]]
 
         images, mean, scale = normalised(ifft2c(kspace))

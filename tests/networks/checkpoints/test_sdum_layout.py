@@ -192,10 +192,16 @@ def test_modalities_come_from_the_release(network):
 
 
 def test_the_configuration_beside_a_checkpoint_is_read(network, tmp_path):
-    pytest.importorskip("yaml")
+    """The official configurations are JSON files."""
     torch.save({"net_state_dict": as_published(network)}, tmp_path / "a.pt")
-    (tmp_path / "a.yaml").write_text(json.dumps({"acq_types": list(MODALITIES), "flow": True}))
+    beside = tmp_path / "a.json"
+    beside.write_text(json.dumps({"acq_types": list(MODALITIES), "flow": True}))
     assert weights.load(tmp_path / "a.pt").network.modalities == MODALITIES
+
+    for text in ("[1]", "{", "[" * 100000, "{}" + " " * 2**16, '{"acq_types": NaN'):
+        beside.write_text(text)
+        with refused("release-damaged"):
+            weights.load(tmp_path / "a.pt")
 
 
 def test_other_networks_are_not_mistaken_for_it(networks):
