@@ -29,6 +29,12 @@ def depthwise(channels: int) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
 
 
+def weight_of(layer: nn.Module) -> Tensor:
+    """Return the weight of a convolution."""
+    assert isinstance(layer, nn.Conv2d)
+    return layer.weight
+
+
 def filtered(x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
     """Apply a 3 x 3 convolution to (batch, y, x, channel)."""
     out = functional.conv2d(x.permute(0, 3, 1, 2), weight, padding=1, groups=groups)
@@ -41,7 +47,7 @@ def _mixed(x: Tensor, first: nn.Conv2d, second: nn.Conv2d, part: slice) -> Tenso
     return filtered(mixed, second.weight[part], mixed.shape[-1])
 
 
-def _added(x: Tensor, z: Tensor, weight: Tensor) -> Tensor:
+def added(x: Tensor, z: Tensor, weight: Tensor) -> Tensor:
     """Add a product of pixels (batch, y, x, channel) and a matrix (batch, out, channel) to x.
 
     The sum takes the place of x unless gradients are needed.
@@ -95,28 +101,34 @@ class Attention(nn.Module):
 
         for head in range(heads):
             own = slice(head * size, (head + 1) * size)
-            keys = self._channels(y, _shifted(own, channels))
-            lengths = torch.linalg.vector_norm(keys, dim=1).clamp(min=TINY)
+            parts = list(_parts(own.start, own.stop))
+            keys = [self._channels(y, _shifted(part, channels)) for part in parts]
+            lengths = torch.cat([_norm(key) for key in keys], 1)
 
-            joined: Tensor | None = None
-            for part in _parts(own.start, own.stop):
+            joined = out.new_zeros(())
+            for part in parts:
                 queries = self._channels(y, part)
-                norms = torch.linalg.vector_norm(queries, dim=1).clamp(min=TINY)
-                likeness = queries.mT @ keys / (norms[:, :, None] * lengths[:, None])
+                products = torch.cat([queries.mT @ key for key in keys], -1)
+                likeness = products / (_norm(queries)[:, :, None] * lengths[:, None])
                 weights = (self.temperature[0, head] * likeness).softmax(-1)
-                joined = out[:, part] @ weights + (0 if joined is None else joined)
+                joined = joined + out[:, part] @ weights
 
-            assert joined is not None
             del keys
-            for part in _parts(0, size):
-                values = self._channels(y, _shifted(part, 2 * channels + own.start))
-                x = _added(x, values, _scaled(joined[:, :, part], share))
+            for part in parts:
+                values = self._channels(y, _shifted(part, 2 * channels))
+                own_part = joined[:, :, _shifted(part, -own.start)]
+                x = added(x, values, _scaled(own_part, share))
 
         return x
 
     def _channels(self, y: Tensor, part: slice) -> Tensor:
         """Compute some of the queries, keys or values, as (batch, pixel, channel)."""
         return _mixed(y, self.qkv, self.qkv_conv, part).flatten(1, 2)
+
+
+def _norm(values: Tensor) -> Tensor:
+    """Return the norm over the pixels of (batch, pixel, channel)."""
+    return torch.linalg.vector_norm(values, dim=1).clamp(min=TINY)
 
 
 class FeedForward(nn.Module):
@@ -151,7 +163,7 @@ class FeedForward(nn.Module):
             z = z * gate if torch.is_grad_enabled() else z.mul_(gate)
             if bias is not None:
                 z = z + bias[..., part] if torch.is_grad_enabled() else z.add_(bias[..., part])
-            x = _added(x, z, _scaled(out[:, :, part], share))
+            x = added(x, z, _scaled(out[:, :, part], share))
 
         return x
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmrrecon.networks.layers import ConvolutionalBody
-from cmrrecon.networks.sdum_blocks import Block, Blocks, filtered, pointwise
+from cmrrecon.networks.sdum_blocks import Block, Blocks, added, filtered, pointwise, weight_of
 
 # Added before the channels inside the gated layers are rounded down.
 ROUNDING = 1e-6
@@ -30,10 +30,13 @@ class Down(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(_wide(channels, channels // 2), nn.PixelUnshuffle(2))
+        self.body = nn.ModuleList([_wide(channels, channels // 2)])
 
     def forward(self, x: Tensor) -> Tensor:
-        return _resampled(self.body, x)
+        x = filtered(x, weight_of(self.body[0]))
+        batch, y, w, channels = x.shape
+        blocks = x.reshape(batch, y // 2, 2, w // 2, 2, channels)
+        return blocks.permute(0, 1, 3, 5, 2, 4).reshape(batch, y // 2, w // 2, 4 * channels)
 
 
 class Up(nn.Module):
@@ -41,15 +44,13 @@ class Up(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(_wide(channels, 2 * channels), nn.PixelShuffle(2))
+        self.body = nn.ModuleList([_wide(channels, 2 * channels)])
 
     def forward(self, x: Tensor) -> Tensor:
-        return _resampled(self.body, x)
-
-
-def _resampled(body: nn.Sequential, x: Tensor) -> Tensor:
-    out: Tensor = body(x.permute(0, 3, 1, 2))
-    return out.permute(0, 2, 3, 1).contiguous()
+        x = filtered(x, weight_of(self.body[0]))
+        batch, y, w, channels = x.shape
+        blocks = x.reshape(batch, y, w, channels // 4, 2, 2)
+        return blocks.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2 * y, 2 * w, channels // 4)
 
 
 class Restormer(ConvolutionalBody):
@@ -166,10 +167,8 @@ class Restormer(ConvolutionalBody):
 
     def _reduced(self, up: Tensor, encoded: Tensor, level: int) -> Tensor:
         """Apply the pointwise convolution to both without joining them."""
-        reduce = self.reduces[level]
-        assert isinstance(reduce, nn.Conv2d)
-        of_up, of_encoded = reduce.weight.flatten(1).chunk(2, 1)
-        return functional.linear(up, of_up) + functional.linear(encoded, of_encoded)
+        of_up, of_encoded = weight_of(self.reduces[level]).flatten(1).chunk(2, 1)
+        return added(functional.linear(up, of_up), encoded, of_encoded.expand(len(up), -1, -1))
 
 
 def _embedding(width: int) -> nn.Sequential:

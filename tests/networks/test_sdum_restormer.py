@@ -21,14 +21,15 @@ def plain(network, x, skips, time, label):
     encoded = []
     for level, blocks in enumerate(network.encoders):
         if level:
-            x = network.downs[level - 1].body(x)
+            x = functional.pixel_unshuffle(network.downs[level - 1].body[0](x), 2)
             x = x + skips[level - 1].permute(0, 3, 1, 2) if skips else x
         x = plain_blocks(blocks, x, e)
         encoded.append(x)
 
     deepest, decoded = encoded.pop(), []
     for level in reversed(range(network.levels - 1)):
-        both = torch.cat([network.ups[level].body(x), encoded[level]], 1)
+        up = functional.pixel_shuffle(network.ups[level].body[0](x), 2)
+        both = torch.cat([up, encoded[level]], 1)
         x = plain_blocks(network.decoders[level], network.reduces[level](both), e)
         decoded.insert(0, x)
 
