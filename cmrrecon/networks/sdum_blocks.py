@@ -128,7 +128,8 @@ class Attention(nn.Module):
 
 def _norm(values: Tensor) -> Tensor:
     """Return the norm over the pixels of (batch, pixel, channel)."""
-    return torch.linalg.vector_norm(values, dim=1).clamp(min=TINY)
+    norm: Tensor = torch.linalg.vector_norm(values, dim=1)
+    return norm.clamp(min=TINY)
 
 
 class FeedForward(nn.Module):
