@@ -37,6 +37,14 @@ SMALL = {
     "unet": {"channels": 4},
     "fidelity-unet": {"channels": 4},
     "lf-mri": {"stages": 2, "sensitivity_unet": UNET},
+    "sdum": {
+        "cascades": 2,
+        "channels": [8, 16],
+        "blocks": [1, 1],
+        "refinement": 1,
+        "map_features": [4, 4, 4, 4, 4],
+        "map_size": [40, 40],
+    },
     "kt-unrolled": {"cascades": 2, "channels": 8, "blocks": 1},
     "patch-gan": {"channels": 4},
 }

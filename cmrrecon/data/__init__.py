@@ -15,7 +15,7 @@ from cmrrecon.data.scan import Scan
 from cmrrecon.data.series import Series, require_cartesian
 from cmrrecon.data.trajectory import Trajectory
 from cmrrecon.data.view import View
-from cmrrecon.data.windows import window
+from cmrrecon.data.windows import cyclic_window, window
 
 __all__ = [
     "Acquisition",
@@ -31,6 +31,7 @@ __all__ = [
     "SpokeMask",
     "Trajectory",
     "View",
+    "cyclic_window",
     "require_cartesian",
     "window",
 ]

@@ -22,3 +22,19 @@ def window(frame: int, frames: int, width: int = 5) -> list[int]:
     reach = min(half, frames // 2)
     near = [(frame + step) % frames for step in range(-reach, reach + 1)]
     return near[:1] * (half - reach) + near + near[-1:] * (half - reach)
+
+
+def cyclic_window(frame: int, frames: int, width: int = 5) -> list[int]:
+    """Return the indices of the `width` adjacent frames around a frame, as in SDUM.
+
+    They are counted modulo the number of frames. The window of frame 0 is [1, 2, 0, 1, 2] in a
+    series of 3 frames and [0, 1, 0, 1, 0] in a series of 2. For 1, 4 and more frames, the windows
+    are those of `window`.
+
+    Parameters
+    ----------
+    frame, frames, width : int
+        See `window`.
+    """
+    half = width // 2
+    return [(frame + step) % frames for step in range(-half, half + 1)]

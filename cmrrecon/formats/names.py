@@ -33,6 +33,7 @@ MODALITIES = {
     "t1w": "T1w",
     "t2w": "T2w",
 }
+FOLDERS = frozenset(MODALITIES.values())
 TIMELESS = ("BlackBlood", "T1w", "T2w")  # 4-D in MATLAB, without a frame axis
 ONLY_2024 = ("Aorta", "Tagging")
 ONLY_2025 = ("Perfusion", "T1rho", "LGE", "T1w", "T2w")
@@ -77,11 +78,12 @@ def parse_name(path: str | Path, variable: str = "") -> Acquisition:
         pattern, acceleration = "uniform", float(factor)
 
     centre = _first(r"(Center\d+)", folders)
+    folder = folders[folders.index("MultiCoil") + 1 :] if "MultiCoil" in folders else ()
     after = folders[folders.index(centre) + 1 :] if centre else ()
 
     return Acquisition(
         base=base,
-        modality=modality,
+        modality=next(filter(FOLDERS.__contains__, folder[:1]), modality),
         year=_year(folders, variable, modality),
         centre=centre,
         vendor=None if _first(SUBJECT, after[:1]) else next(iter(after), None),

@@ -113,6 +113,7 @@ def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:
 
     full = _is_full(array, stored, path, acquisition.pattern)
     measured, mask_file = _mask_for(stored, path, full, mask)
+    acquisition = _sampled_as(acquisition, mask_file)
     kept: SamplingMask | None = measured
     if non_cartesian:
         kept, of_unit = spokes_of(measured, y, stored, path)
@@ -202,6 +203,14 @@ def _mask_for(
     if full:
         return None, ""
     return (mask_of(stored["mask"], path) if "mask" in stored else None), ""
+
+
+def _sampled_as(known: Acquisition, mask_file: str) -> Acquisition:
+    """Add pattern and R from the name of a mask file if the scan's own names lack them."""
+    named = parse_name(mask_file) if mask_file else known
+    if known.pattern is not None or named.pattern is None:
+        return known
+    return replace(known, pattern=named.pattern, acceleration=named.acceleration)
 
 
 def _raw(

@@ -17,6 +17,7 @@ from cmrrecon.methods.auto import Auto
 from cmrrecon.methods.base import Method, Weights
 from cmrrecon.methods.direct import DirectMethod
 from cmrrecon.methods.iterative import IterativeMethod
+from cmrrecon.methods.labelled_network import LabelledNetworkMethod
 from cmrrecon.methods.network import NetworkMethod
 from cmrrecon.methods.series_network import ProblemNetworkMethod, SeriesNetworkMethod
 from cmrrecon.methods.shipped import NAME as SHIPPED
@@ -25,6 +26,7 @@ from cmrrecon.methods.window_network import WindowNetworkMethod
 from cmrrecon.networks.base import SeriesNetwork, WindowNetwork
 from cmrrecon.networks.catalog import NETWORKS, name_of
 from cmrrecon.networks.checkpoints import weights
+from cmrrecon.networks.labelled import LabelledNetwork
 from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.tools.errors import UsageError, suggestion
 from cmrrecon.tools.provenance import file_digest
@@ -166,6 +168,8 @@ def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
         return ProblemNetworkMethod(name or kind, summary, loaded.network, known)
     if isinstance(loaded.network, SeriesNetwork):
         return SeriesNetworkMethod(name or kind, summary, loaded.network, known)
+    if isinstance(loaded.network, LabelledNetwork):
+        return LabelledNetworkMethod(name or kind, summary, loaded.network, known)
     if isinstance(loaded.network, WindowNetwork):
         return WindowNetworkMethod(name or kind, summary, loaded.network, known)
 

@@ -1,13 +1,15 @@
 """Networks for windows of adjacent frames as methods."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cmrrecon.classical.prepared import PreparedSeries
-from cmrrecon.data import CartesianMask, LineMask, Series, window
+from cmrrecon.data import CartesianMask, LineMask, Series
 from cmrrecon.methods.base import Outcome, Prediction, memory_shortage
 from cmrrecon.methods.decision import Decision
 from cmrrecon.methods.network import (
@@ -27,6 +29,7 @@ from cmrrecon.tools.errors import is_memory_shortage
 
 # Fraction of a GPU's free memory to plan for; the rest is for cuDNN and fragmentation.
 GPU_SHARE = 0.6
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,14 @@ class WindowNetworkMethod(NetworkMethod):
         self.check(series, options)
         network = self.ready(options, series.kspace.device)
 
-        inner = cut(prepared, options)
+        inner, acs = cut(prepared, options), self.acs(series, options)
+        beside = self.beside(series, options)
         batch: Batch | None = self.batch(series, options)
 
         while batch is not None:
             try:
                 with exact_convolutions():
-                    images = windowed(network, inner, self.acs(series, options), batch)
+                    images = windowed(network, inner, acs, batch, beside)
                 return Outcome(on_middle_columns(images.mul_(inner.scale), series.kspace.shape[-1]))
             except Exception as error:
                 if not is_memory_shortage(error):
@@ -95,6 +99,10 @@ class WindowNetworkMethod(NetworkMethod):
         """Return the number of calibration lines; None if the network has a rule of its own."""
         return options.acs if self.trained.own_calibration else acs_of(series, options)
 
+    def beside(self, series: Series, options: NetworkOptions) -> dict[str, Any]:
+        """Return what the network is given beside k-space, mask and calibration lines."""
+        return {}
+
     def batch(self, series: Series, options: NetworkOptions) -> Batch:
         """Return the largest batch that fits into the available memory."""
         device = series.kspace.device
@@ -104,7 +112,8 @@ class WindowNetworkMethod(NetworkMethod):
 
         frames, coils = series.kspace.shape[:2]
         window_cost, maps_cost = self.costs(series, options)
-        windows = max(1, min(frames, int(free / window_cost.nbytes)))
+        most = frames if self.trained.independent else 1
+        windows = max(1, min(most, int(free / window_cost.nbytes)))
         return Batch(windows, max(1, min(frames * coils, int(free / max(maps_cost.nbytes, 1)))))
 
     def costs(self, series: Series, options: NetworkOptions) -> tuple[Footprint, Footprint]:
@@ -139,7 +148,13 @@ class WindowNetworkMethod(NetworkMethod):
         return Prediction(flops, kept + max(window_cost.nbytes, maps_cost.nbytes), time)
 
 
-def windowed(network: Any, prepared: PreparedSeries, acs: int | None, batch: Batch) -> Tensor:
+def windowed(
+    network: Any,
+    prepared: PreparedSeries,
+    acs: int | None,
+    batch: Batch,
+    beside: Mapping[str, Any] = NOTHING,
+) -> Tensor:
     """Reconstruct normalised magnitudes (frame, y, x) of a series, window by window."""
     kspace, scale, samples = prepared.kspace, prepared.scale, prepared.mask.samples
     frames = len(kspace)
@@ -152,9 +167,7 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int | None, batch: Bat
 
         for first in range(0, frames, batch.windows):
             middles = range(first, min(first + batch.windows, frames))
-            rows = torch.tensor([window(t, frames, network.frames) for t in middles]).to(
-                kspace.device
-            )
+            rows = torch.tensor([network.window(t, frames) for t in middles]).to(kspace.device)
 
             masks = (
                 samples[rows]
@@ -171,7 +184,8 @@ def windowed(network: Any, prepared: PreparedSeries, acs: int | None, batch: Bat
                     estimate(windows, masks, acs, batch.coils) if shared is None else shared[rows]
                 )
 
-            images[middles.start : middles.stop] = network(windows, masks, acs, maps=maps).image
+            output = network(windows, masks, acs, maps=maps, **beside)
+            images[middles.start : middles.stop] = output.image
 
     return images
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from cmrrecon.data.windows import window
 from cmrrecon.networks.catalog import build, name_of
 from cmrrecon.networks.cost import Footprint
 from cmrrecon.networks.layers import ConvolutionalBody
@@ -103,11 +104,18 @@ class WindowNetwork(ReconstructionNetwork):
         Whether its outputs include k-space, so that it can be adapted to a scan.
     own_calibration : bool
         Whether it chooses its calibration lines itself, unless the user gives their number.
+    independent : bool
+        Whether the windows of a batch do not change each other's results.
     """
 
     frames: int
     gives_kspace: ClassVar[bool]
     own_calibration: ClassVar[bool] = False
+    independent: ClassVar[bool] = True
+
+    def window(self, frame: int, frames: int) -> list[int]:
+        """Return the indices of the frames in the window around a frame; see `data.window`."""
+        return window(frame, frames, self.frames)
 
     @property
     @abstractmethod

@@ -255,6 +255,12 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
                 "Ju et al., Med. Image Anal. 2026",
             ),
             _network(
+                "sdum",
+                "sdum:SDUM",
+                "deep unrolled network with Restormers, labelled by pattern, R and modality",
+                "Wang et al., 2025, arXiv 2512.17137",
+            ),
+            _network(
                 "kt-unrolled",
                 "kt_unrolled:KtUnrolled",
                 "refines compressed sensing, for whole series; our own",

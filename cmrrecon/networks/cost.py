@@ -46,8 +46,10 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
             arg.untyped_storage()._cdata for arg in args if isinstance(arg, nn.Parameter)
         )
         result = func(*args, **(kwargs or {}))
+        # A view, such as a part of a weight, needs no memory of its own.
+        viewed = {part.untyped_storage()._cdata for part in args if isinstance(part, Tensor)}
         for part in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(part, Tensor):
+            if isinstance(part, Tensor) and part.untyped_storage()._cdata not in viewed:
                 self._enter(part.untyped_storage())
         return result
 

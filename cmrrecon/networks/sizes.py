@@ -46,6 +46,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
         "fidelity-unet": Size(None, 7_766_242, 7_766_242),
         "lf-mri": Size(6, 8_735_964, 8_321_244),
         "kt-unrolled": Size(2, 229_457, 229_457),
+        "sdum": Size(18, 758_914_380, 758_914_380),
         "patch-gan": Size(None, 2_763_713, 2_763_713),
     }
 )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.classical.refined_maps import refined
 from cmrrecon.classical.still import started
-from cmrrecon.data import CartesianMask, require_cartesian, window
+from cmrrecon.data import CartesianMask, require_cartesian
 from cmrrecon.methods.holdout import HeldOut, hide
 from cmrrecon.methods.trials import narrowed
 from cmrrecon.networks.base import AnyNetwork, WindowNetwork
@@ -246,7 +246,7 @@ class _Windows(_Task):
         self, network: WindowNetwork, given: Tensor, predicted: Tensor, frame: int
     ) -> tuple[Tensor, Tensor]:
         """Return the squared error of a frame, and the energy of the samples to predict."""
-        rows = window(frame, len(self.kspace), network.frames)
+        rows = network.window(frame, len(self.kspace))
         masks = given[rows] if len(given) > 1 else given
         output = network((self.kspace[rows] * masks[:, None])[None], masks[None], self.acs)
 

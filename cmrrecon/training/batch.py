@@ -1,12 +1,14 @@
 """Training samples, and batches of them on the device of the network."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cmrrecon.networks.base import Output
+from cmrrecon.networks.labelled import LabelledNetwork, Labels
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 
@@ -41,6 +43,8 @@ class Sample:
         True inside the boxes of lesions.
     columns : slice or None
         Columns of x in `target`, for a whole series; None for a window.
+    labels : Labels
+        Pattern, R and modality, for networks that need them.
     """
 
     kspace: Tensor
@@ -54,6 +58,7 @@ class Sample:
     classes: Tensor
     lesion: Tensor
     columns: slice | None = None
+    labels: Labels = field(default_factory=Labels)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Batch:
     classes: Tensor
     lesion: Tensor
     columns: slice | None = None
+    labels: tuple[Labels, ...] = ()
 
     def zero_filled(self) -> Tensor:
         """Return the zero-filled RSS (batch, y, x) of the middle frame or of a whole series."""
@@ -84,8 +90,10 @@ class Batch:
 
     def given_to(self, network: nn.Module) -> Output:
         """Apply a network to the batch."""
-        columns = {} if self.columns is None else {"columns": self.columns}
-        output: Output = network(self.kspace, self.mask, self.acs, **columns)
+        more: dict[str, Any] = {} if self.columns is None else {"columns": self.columns}
+        if isinstance(network, LabelledNetwork):
+            more["labels"] = self.labels
+        output: Output = network(self.kspace, self.mask, self.acs, **more)
         return output
 
 
@@ -112,4 +120,5 @@ def collate(found: Sequence[Sample], device: torch.device) -> Batch:
         classes=stacked(s.classes for s in found),
         lesion=stacked(s.lesion for s in found),
         columns=found[0].columns,
+        labels=tuple(s.labels for s in found),
     )

@@ -20,6 +20,7 @@ from cmrrecon import formats
 from cmrrecon.data import window
 from cmrrecon.data.coverage import COMPLETE
 from cmrrecon.data.measured import reached
+from cmrrecon.networks.labelled import Labels
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling.make import make_mask
@@ -90,6 +91,8 @@ class Windows:
     fixed : bool
         Whether the windows are for validation: each place always has the same mask, and nothing is
         augmented.
+    rows : callable or None
+        Maps a frame and the number of frames to the frames of its window; None uses `data.window`.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Windows:
         seed: int,
         *,
         fixed: bool = False,
+        rows: Callable[[int, int], list[int]] | None = None,
     ) -> None:
         self.store, self.entries, self.width, self.sampling, self.data = (
             store,
@@ -111,6 +115,7 @@ class Windows:
             data,
         )
         self.seed, self.fixed = seed, fixed
+        self.rows = rows or (lambda frame, frames: window(frame, frames, width))
 
         self.places = [
             Place(number, index, frame)
@@ -165,14 +170,14 @@ class Windows:
 
         full = self._slice(place.scan, place.index)
         frames, _, y, x = full.shape
-        rows = window(place.frame, frames, self.width) if self.width else list(range(frames))
+        rows = self.rows(place.frame, frames) if self.width else list(range(frames))
         kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
 
         lesion = inside_boxes(entry, place.index, self.data.classes)
         if not self.fixed:
             kspace, lesion, limit = augment(kspace, lesion, limit, self.data, draw)
 
-        mask = self._mask(draw, epoch, frames, y, x)
+        mask, pattern, acceleration = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask
         if entry.get("coverage", COMPLETE) != COMPLETE:
             mask = mask & reached(kspace)
@@ -195,10 +200,13 @@ class Windows:
             presence(entry, place.index, self.data.classes),
             lesion,
             None if self.width else slice(None),
+            Labels(pattern, acceleration, entry.get("modality")),
         )
 
-    def _mask(self, draw: random.Random, epoch: int, frames: int, y: int, x: int) -> Tensor:
-        """Draw a mask (frame|1, y, x|1).
+    def _mask(
+        self, draw: random.Random, epoch: int, frames: int, y: int, x: int
+    ) -> tuple[Tensor, str, float]:
+        """Draw a mask (frame|1, y, x|1), and return it with its pattern and R.
 
         During training, patterns that do not depend on the seed start at a random frame.
         """
@@ -216,7 +224,9 @@ class Windows:
             seed=draw.getrandbits(31),
         )
 
-        return mask if self.fixed else mask.roll(draw.randrange(frames), 0)
+        if not self.fixed:
+            mask = mask.roll(draw.randrange(frames), 0)
+        return mask, pattern, acceleration
 
     def _read(self, number: int, index: int) -> Tensor:
         """Return the k-space (frame, coil, y, x) of a slice."""

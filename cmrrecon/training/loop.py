@@ -235,10 +235,11 @@ def sources(
     if store is None:
         return Scenes(recipe.data, seed), {VALIDATION: Scenes(recipe.data, seed, fixed=True)}
 
-    width = run.network.frames if isinstance(run.network, WindowNetwork) else 0
-    seen = Windows(store, training, width, recipe.sampling, recipe.data, seed)
-    return seen, {
-        name: Windows(store, entries, width, recipe.sampling, recipe.data, seed, fixed=True)
+    network = run.network if isinstance(run.network, WindowNetwork) else None
+    width, rows = (network.frames, network.window) if network else (0, None)
+    windows = partial(Windows, sampling=recipe.sampling, data=recipe.data, seed=seed, rows=rows)
+    return windows(store, training, width), {
+        name: windows(store, entries, width, fixed=True)
         for name, entries in held.items()
         if entries
     }
@@ -257,11 +258,7 @@ def take_step(
     batch = collate(found, device)
     rate = run.set_rate()
 
-    # Only convolutions use lower precision. Fourier transforms and data consistency are complex,
-    # which autocast leaves alone, and the losses are computed outside.
-    with torch.autocast(device.type, torch.bfloat16, enabled=run.plan.precision == "bf16"):
-        output = batch.given_to(run.network)
-
+    output = run.output_of(batch)
     loss, record = run.objective(output, batch, run.discriminator)
     (loss / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]
     if run.discriminator is not None:

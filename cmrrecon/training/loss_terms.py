@@ -61,6 +61,14 @@ class EdgeTerm(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SimilarityTerm(Term):
+    """`losses.gaussian_ssim.similarity_loss`."""
+
+    absolute: float = 0.0
+    normalised: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class AlignmentTerm(Term):
     """`losses.distribution_alignment`."""
 
@@ -100,15 +108,17 @@ class Losses:
     ----------
     weighting : str
         "sum" of all terms; or "variation", three groups weighted by their coefficients of
-        variation: fidelity (kspace + ssim + l1 + eagle + perceptual), ear, and sda.
+        variation: fidelity (all terms that are not named here), ear, and sda.
     stages : str
         The images that enter the terms: the "last" image, or the "mean" or "sum" over the images of
         all cascades. "rising" is a sum with weights that rise from 0.1 to 1 in equal ratios, and
         the last k-space alone.
-    kspace, ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial, regularisation : Term
+    kspace, ssim, gaussian_ssim, l1, psnr, ear, sda, eagle, perceptual, adversarial : Term
         The terms.
     hfen, volume_ssim : Term
         Further terms for images; `volume_ssim` is for networks for whole series.
+    regularisation : Term
+        The term of the same name in `losses.fidelity`.
     classification, lesion : Term
         `losses.lesion` with labels and with boxes, for the last image only; they belong to no
         group.
@@ -118,6 +128,7 @@ class Losses:
     stages: Literal["last", "mean", "sum", "rising"] = "last"
     kspace: KspaceTerm = KspaceTerm()
     ssim: SsimTerm = SsimTerm()
+    gaussian_ssim: SimilarityTerm = SimilarityTerm()
     l1: AbsoluteTerm = AbsoluteTerm()
     psnr: Term = Term()
     ear: EdgeTerm = EdgeTerm()

@@ -11,6 +11,7 @@ from cmrrecon.losses.adversarial import discriminator_loss, generator_loss
 from cmrrecon.losses.distribution_alignment import DistributionAlignment
 from cmrrecon.losses.eagle import eagle_loss
 from cmrrecon.losses.edge_aware import edge_aware_loss
+from cmrrecon.losses.gaussian_ssim import similarity_loss
 from cmrrecon.losses.high_frequency import high_frequency_loss
 from cmrrecon.losses.lesion import classification_loss, lesion_loss
 from cmrrecon.losses.perceptual import PerceptualLoss
@@ -147,6 +148,12 @@ class Objective:
 
         image_terms = {
             "ssim": lambda image: ssim_loss(image, target, level),
+            "gaussian_ssim": lambda image: similarity_loss(
+                image,
+                target,
+                absolute=chosen.gaussian_ssim.absolute,
+                normalised=chosen.gaussian_ssim.normalised,
+            ),
             "l1": lambda image: (
                 l1_loss(image, target) if scale is None else absolute_loss(image, target, scale)
             ),

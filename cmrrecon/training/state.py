@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from cmrrecon.networks.base import build_network
+from cmrrecon.networks.base import Output, build_network
 from cmrrecon.networks.catalog import build
 from cmrrecon.networks.layers import channels_last
 from cmrrecon.tools.errors import NumericalError
 from cmrrecon.training import checkpoint
+from cmrrecon.training.batch import Batch
 from cmrrecon.training.distributed import Group
+from cmrrecon.training.entries import digest
 from cmrrecon.training.objective import Objective
 from cmrrecon.training.plan import Plan
 from cmrrecon.training.recipe import Recipe
@@ -141,6 +143,20 @@ class Run:
         for optimiser in self.optimisers:
             optimiser.param_groups[0]["lr"] = rate
         return rate
+
+    def output_of(self, batch: Batch) -> Output:
+        """Apply the network to a batch, in the precision of the plan.
+
+        What it draws, such as branches to leave out, depends on the seed and the batch alone, so
+        that a continued run draws the same.
+        """
+        seed, half = self.recipe.schedule.seed, self.plan.precision == "bf16"
+        torch.manual_seed(digest(seed, "network", self.epoch, self.position))
+
+        # Only convolutions use lower precision. Fourier transforms and data consistency are
+        # complex, which autocast leaves alone, and the losses are computed outside.
+        with torch.autocast(batch.kspace.device.type, torch.bfloat16, enabled=half):
+            return batch.given_to(self.network)
 
     def update(self, epoch_end: Path | None = None) -> float:
         """Clip the gradients and step every optimiser; return the norm of the network's gradient.

@@ -42,6 +42,13 @@ SMALL = {
         "classifier_channels": [4, 8],
         "sensitivity_unet": UNET,
     },
+    "sdum": {
+        "cascades": 2,
+        "channels": [4, 8],
+        "blocks": [1, 1],
+        "map_features": [4, 4, 4, 4, 4],
+        "map_size": [32, 32],
+    },
     "kt-unrolled": {"cascades": 2, "channels": 8, "blocks": 1},
 }
 

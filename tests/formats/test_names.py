@@ -124,6 +124,19 @@ def test_the_variable_gives_the_year_if_the_folders_do_not(variable, year):
 
 
 @pytest.mark.parametrize(
+    ("path", "modality"),
+    [
+        ("MultiCoil/LGE/TrainingSet/Center001/P001/scan7.mat", "LGE"),
+        ("MultiCoil/Mapping/cine_sax.mat", "Mapping"),
+        ("MultiCoil/Other/cine_sax.mat", "Cine"),
+        ("Mapping/scan7.mat", None),
+    ],
+)
+def test_the_modality_is_the_folder_after_multicoil_if_it_is_one(path, modality):
+    assert parse_name(path).modality == modality
+
+
+@pytest.mark.parametrize(
     ("base", "modality"),
     [
         ("T1map", "Mapping"),

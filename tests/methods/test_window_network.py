@@ -133,11 +133,11 @@ def test_networks_without_their_own_maps(fixed):
 def test_smaller_batches_are_tried_when_memory_runs_out(moving, monkeypatch):
     tiny, tried, enough = method(), [], window_network.windowed
 
-    def short_of_memory(network, prepared, acs, batch):
+    def short_of_memory(network, prepared, acs, batch, beside):
         tried.append(batch)
         if batch.windows > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return enough(network, prepared, acs, batch)
+        return enough(network, prepared, acs, batch, beside)
 
     monkeypatch.setattr(window_network, "windowed", short_of_memory)
     monkeypatch.setattr(WindowNetworkMethod, "batch", lambda self, series, options: Batch(4, 8))
@@ -161,7 +161,7 @@ def test_a_failed_attempt_leaves_no_memory_behind(fixed, monkeypatch):
 
     left = []
 
-    def short_of_memory(network, prepared, acs, batch):
+    def short_of_memory(network, prepared, acs, batch, beside):
         large = Large()
         assert all(reference() is None for reference in left)
         left.append(weakref.ref(large))

@@ -46,6 +46,7 @@ MAKERS = {
     ),
 }  # fmt: skip
 WITH_MAPS = ("lf_mri", "e2e_varnet")
+NOT_SHARING = ("unet", "fidelity-unet", "promptmr-plus", "sdum")
 FROM_IMAGES = [name for name in MAKERS if name not in WITH_MAPS]
 
 
@@ -108,7 +109,7 @@ def test_every_network_has_one_kind_and_declares_its_abilities(name):
 
     if isinstance(network, WindowNetwork):
         assert network.gives_kspace == (network.sensitivity is not None)
-        assert network.shares_maps == (name not in ("unet", "fidelity-unet", "promptmr-plus"))
+        assert network.shares_maps == (name not in NOT_SHARING)
 
 
 def test_a_discriminator_reconstructs_nothing():

@@ -8,7 +8,9 @@ import torch
 from refusals import refused
 
 from cmrrecon.losses.distribution_alignment import symmetric_divergence
+from cmrrecon.networks.labelled import Labels
 from cmrrecon.training import checkpoint, loop, recipe
+from cmrrecon.training.batch import Batch
 from cmrrecon.training.plan import Plan
 from cmrrecon.training.state import MOST_BAD_STEPS, MOST_RETURNS, Run, update_average
 
@@ -22,6 +24,14 @@ SETTINGS = [
 ]
 
 
+SDUM = [
+    "network.cascades=2",
+    "network.frames=1",
+    "network.channels=[4,8]",
+    "network.blocks=[2,1]",
+    "network.map_features=[2,2,2,2,2]",
+    "network.map_size=[32,34]",
+]
 UNET = "{features=4, dims=[4,4,4], prompt_dims=[2,2,2], prompt_lengths=[2,2,2], prompt_sizes=[4,4,4], encoder_blocks=[1,1,1], decoder_blocks=[1,1,1], skip_blocks=[1,1,1], bottleneck_blocks=1}"  # noqa: E501
 GENRE = ["network.cascades=1", f"network.unet={UNET}", f"network.sensitivity_unet={UNET}"]
 
@@ -41,6 +51,26 @@ def weights(run):
 
 def same(found, expected):
     return all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_what_a_network_draws_depends_on_the_batch_alone():
+    run = Run(recipe.load("sdum", SDUM), torch.device("cpu"), loop.ALONE, Plan())
+    kspace = torch.randn(1, 1, 2, 32, 34, dtype=torch.complex64)
+    mask = torch.ones(1, 1, 32, 1, dtype=torch.bool)
+    nothing = torch.zeros(1)
+    labels = (Labels("uniform", 8, "Cine"),)
+    batch = Batch(kspace, mask, 8, nothing, nothing, nothing, "", nothing, nothing, labels=labels)
+
+    def outputs():
+        images = []
+        for run.position in range(6):
+            images.append(run.output_of(batch).image.detach())
+        return images
+
+    first = outputs()
+    torch.rand(3)
+    assert all(map(torch.equal, first, outputs()))
+    assert any(not torch.equal(first[0], other) for other in first[1:])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

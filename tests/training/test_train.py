@@ -62,6 +62,14 @@ SMALL = {
         "network.classifier_channels=[4,8]",
         f"network.sensitivity_unet={UNET}",
     ],
+    "sdum": [
+        "network.cascades=2",
+        "network.channels=[8,16]",
+        "network.blocks=[1,1]",
+        "network.refinement=1",
+        "network.map_features=[4,4,4,4,4]",
+        "network.map_size=[40,48]",
+    ],
     "kt-unrolled": [
         "network.cascades=1",
         "network.channels=8",

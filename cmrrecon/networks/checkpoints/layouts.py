@@ -6,7 +6,7 @@ A layout is a module with the members of `Layout`. Each is asked in turn.
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from cmrrecon.networks.checkpoints import promptmr_layout, vsharp_layout
+from cmrrecon.networks.checkpoints import promptmr_layout, sdum_layout, vsharp_layout
 from cmrrecon.networks.checkpoints.facts import Given, Inferred, Shapes
 from cmrrecon.networks.checkpoints.filling import SHOWN
 from cmrrecon.tools.errors import InputError, UsageError, suggestion
@@ -30,7 +30,7 @@ class Layout(Protocol):
         """Infer the network and its configuration, or refuse the checkpoint."""
 
 
-LAYOUTS: tuple[Layout, ...] = (promptmr_layout, vsharp_layout)
+LAYOUTS: tuple[Layout, ...] = (promptmr_layout, sdum_layout, vsharp_layout)
 # Networks that are not built here, by the beginnings of their names.
 OTHERS = {
     "bcrnn.": "CRNN-MRI",

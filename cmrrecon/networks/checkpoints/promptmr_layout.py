@@ -1,18 +1,16 @@
 """The state dicts of PromptMR and PromptMR+."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from cmrrecon.networks.checkpoints.facts import Given, Inferred, Shapes
 from cmrrecon.networks.checkpoints.foreign import text_of, variant_of
+from cmrrecon.networks.checkpoints.sizes import Sizes
 from cmrrecon.tools.errors import InputError
 
 CASCADE = "cascades.0.model.unet."
 MAPS = "sens_net.norm_unet.unet."
 LEVELS = (1, 2, 3)
-WHOLE = "Every tensor of the network is needed", "Download the checkpoint again"
 # The U-Nets of PromptMR+ see this many images for each frame, with real and imaginary parts as
 # channels.
 SLOTS = 5
@@ -75,12 +73,8 @@ def infer(shapes: Shapes, given: Given) -> Inferred:
     return Inferred(name, config, facts={"variant_from": reason})
 
 
-@dataclass(frozen=True)
-class _Layout:
+class _Layout(Sizes):
     """The names and shapes of a state dict; see `infer`."""
-
-    shapes: Shapes
-    source: str
 
     def require(self, name: str) -> None:
         if name not in self.shapes:
@@ -90,34 +84,6 @@ class _Layout:
                 "The state dict of a PromptMR or PromptMR+ is needed",
                 "Load other networks from files that cmrrecon wrote",
             )
-
-    def size(self, name: str, axis: int) -> int:
-        """Return the length of an axis of a tensor."""
-        shape = self.shapes.get(name, ())
-        if axis >= len(shape):
-            found = f"{self.source} lacks {name}, or its shape {shape} has too few axes"
-            raise InputError("checkpoint-mismatch", found, *WHOLE)
-        return shape[axis]
-
-    def count(self, pattern: str) -> int:
-        """Count the numbers 0, 1, ... that replace the star in a pattern; refuse gaps."""
-        expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
-        found = {match[1] for match in map(expression.match, self.shapes) if match}
-        if not found:
-            raise InputError(
-                "checkpoint-mismatch", f"{self.source} has no blocks {pattern}", *WHOLE
-            )
-
-        missing = next((str(index) for index in range(len(found)) if str(index) not in found), None)
-        if missing is not None:
-            block = pattern.replace("*", missing)
-            raise InputError(
-                "checkpoint-mismatch",
-                f"{self.source} lacks the block {block} but has a later one",
-                *WHOLE,
-            )
-
-        return len(found)
 
     def unet(self, prefix: str) -> dict[str, Any]:
         """Return the configuration of the U-Net whose names have this prefix."""

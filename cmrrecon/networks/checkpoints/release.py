@@ -1,10 +1,11 @@
-"""The configuration that was published with weights, as a YAML file.
+"""The configuration that was published with weights, as a YAML or JSON file.
 
 The file is not trusted. Anchors and aliases are refused, because a short file that nests them
 describes a huge one. Tags create no objects.
 """
 
 import importlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import input_error
 
-SUFFIXES = (".yaml", ".yml")
+JSON = ".json"
+SUFFIXES = (".yaml", ".yml", JSON)
 # The published files have a few thousand bytes.
 MOST_BYTES = 2**16
 
 
 def release_beside(checkpoint: Path) -> Path | None:
-    """Return the YAML file with the name of the checkpoint, or None."""
+    """Return the configuration with the name of the checkpoint, or None."""
     paths = (checkpoint.with_suffix(suffix) for suffix in SUFFIXES)
     return next((path for path in paths if path != checkpoint and path.is_file()), None)
 
@@ -29,7 +31,7 @@ def read_release(path: Path) -> Mapping[str, Any]:
     Parameters
     ----------
     path : Path
-        A YAML file.
+        A JSON file (by its suffix), or a YAML file.
 
     Returns
     -------
@@ -41,8 +43,33 @@ def read_release(path: Path) -> Mapping[str, Any]:
     InputError
         If the file cannot be read, or is not such a configuration (`release-damaged`).
     UsageError
-        If PyYAML is not installed (`package-missing`).
+        If it is YAML and PyYAML is not installed (`package-missing`).
     """
+    read = _json if path.suffix.lower() == JSON else _yaml
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise input_error(path, error) from error
+
+    if len(data) > MOST_BYTES:
+        raise _damaged(path, f"longer than {MOST_BYTES} bytes")
+    content = read(path, data)
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise _damaged(path, "not a mapping of names")
+    return content
+
+
+def _json(path: Path, data: bytes) -> Any:
+    """Return the content of a JSON file."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"not valid JSON ({type(error).__name__})") from error
+
+
+def _yaml(path: Path, data: bytes) -> Any:
+    """Return the content of a YAML file."""
     try:
         yaml = importlib.import_module("yaml")
     except ImportError as error:
@@ -54,31 +81,19 @@ def read_release(path: Path) -> Mapping[str, Any]:
         ) from error
 
     try:
-        with open(path, "rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise input_error(path, error) from error
-
-    if len(data) > MOST_BYTES:
-        raise _damaged(path, f"longer than {MOST_BYTES} bytes")
-    try:
         text = data.decode()
         events = yaml.parse(text, yaml.SafeLoader)
         if any(getattr(event, "anchor", None) is not None for event in events):
             raise _damaged(path, "not plain: it has anchors or aliases")
-        content = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, f"not valid YAML ({type(error).__name__})") from error
-
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise _damaged(path, "not a mapping of names")
-    return content
 
 
 def _damaged(path: Path, found: str) -> InputError:
     return InputError(
         "release-damaged",
         f"{path} is {found}",
-        "The configuration of a release is a short YAML file with plain settings",
+        "The configuration of a release is a short YAML or JSON file with plain settings",
         "Download it again, or use a preset",
     )
