@@ -35,10 +35,9 @@ FAR_WORSE = 0.25
 # unexplained, beyond noise, and blended in equal parts if not. The limit was chosen by
 # docs/experiments/same_lines.py.
 UNSETTLED = 0.15
-# A network starts from another weight than the default if it multiplies the error by less than the
-# first number. If all frames have the same lines, a smaller weight may multiply it by the second:
-# pictures gain from it although it predicts slightly worse, and for phantoms it predicts far worse.
-START_GAIN, START_SLACK = 0.97, 1.05
+# A network starts from another weight than the default if that multiplies the error by less than
+# this. Tuning pictures gain from a smaller weight and phantoms lose, and the errors show which.
+START_GAIN = 0.97
 
 
 @dataclass(frozen=True)
@@ -261,17 +260,16 @@ def select_classical(evidence: Evidence) -> Selection:
     return chosen
 
 
-def start_trial(trials: Sequence[Trial], method: str, same_lines: bool) -> Trial | None:
+def start_trial(trials: Sequence[Trial], method: str) -> Trial | None:
     """Choose the trial of a method with whose weight a network starts from the method.
 
-    It is the first trial that no other clearly beats; the limits are above.
+    It is the first trial that no other clearly beats; the limit is above.
     """
     tried = [trial for trial in trials if trial.method == method and math.isfinite(trial.error)]
     chosen = tried[0] if tried else None
     for trial in tried[1:]:
         assert chosen is not None
-        smaller = same_lines and trial.weight < chosen.weight
-        if trial.error < (START_SLACK if smaller else START_GAIN) * chosen.error:
+        if trial.error < START_GAIN * chosen.error:
             chosen = trial
     return chosen
 

@@ -74,9 +74,8 @@ def solved(
     from_start = any(solver.from_start for solver, *_ in parts)
     problem = (started if from_start else Problem.of)(prepared, coils)
 
-    same_lines = not prepared.mask.varies and prepared.series.frames > 1
     starting = {name for solver, *_ in parts for name in solver.starts_from}
-    starts = [start_trial(decision.trials, name, same_lines) for name in starting]
+    starts = [start_trial(decision.trials, name) for name in starting]
     weights = {trial.method: trial.weight for trial in starts if trial is not None}
 
     def solve(problem: Problem, factor: float) -> Tensor:

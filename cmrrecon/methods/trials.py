@@ -174,7 +174,6 @@ class Trials:
     ) -> None:
         self.prepared, self.hidden, self.coils, self.network = prepared, hidden, coils, network
         self.from_start = from_start
-        self.same_lines = not hidden.varies and prepared.series.frames > 1
         self.rest = prepared.part(prepared.mask.without(hidden.samples))
         self.problem = (started if from_start else Problem.of)(self.rest, coils)
         self.held_out = HeldOut(prepared, hidden.samples, coils)
@@ -191,9 +190,8 @@ class Trials:
         """Collect what the decision is based on."""
         frames = self.prepared.series.frames
         margin = MARGIN / math.sqrt(count_hidden(self.hidden, frames))
-        return Evidence(
-            self.made, self._midpoint, margin, self.held_out.noise, self.same_lines, self.network
-        )
+        fixed = not self.hidden.varies and frames > 1
+        return Evidence(self.made, self._midpoint, margin, self.held_out.noise, fixed, self.network)
 
     def attempt(self, solver: Solver, options: IterativeOptions) -> Trial:
         """Run one trial with the given weight, or with the default of the solver."""
@@ -209,7 +207,7 @@ class Trials:
         """
         watch = _Watch(self.held_out, self.problem.rhs, iterations is None, bound)
         steps = MOST_STEPS if iterations is None else iterations
-        starts = [start_trial(self.made, name, self.same_lines) for name in solver.starts_from]
+        starts = [start_trial(self.made, name) for name in solver.starts_from]
         known = {trial.method: self._images[trial] for trial in starts if trial is not None}
         solution = solver(replace(self.problem, solutions=known), weight, steps, watch)
 

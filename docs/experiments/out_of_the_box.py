@@ -160,7 +160,7 @@ def classical(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -
     The best weight is searched on this case.
     """
     series = prepared(scan)
-    problem = Problem.of(series, series.coils())
+    problem = Problem.of(series, series.coils().first)
     solvers = {name: find_method(name).solver for name in CLASSICAL}
 
     def run(name: str, weight: float) -> Any:
@@ -184,7 +184,7 @@ def yardstick(case: Case, scan: Scan, truth: torch.Tensor, measured: Measured) -
 
     def solve() -> tuple[torch.Tensor, dict[str, Any]]:
         series, solver = prepared(scan), find_method(best["method"]).solver
-        problem = Problem.of(series, series.coils())
+        problem = Problem.of(series, series.coils().first)
         return problem.whole(solver(problem, best["weight"], solver.iterations).x), {}
 
     measured.measure(case, YARDSTICK, solve, truth)

@@ -71,9 +71,9 @@ def test_the_decision_names_the_trials_and_uses_the_best(shipped_decision):
     ("kind", "pattern", "acceleration", "size", "loss"),
     [
         ("cine", "kt-gaussian", 8, (6, 48, 64), 0.2),
-        # Where all frames have the same lines, these hardly show which method is better. A network
-        # that starts from a small weight is right for pictures, but not for a phantom.
-        ("cine", "uniform", 4, (8, 64, 80), 0.75),
+        # Where all frames have the same lines, these hardly show which method is better. The
+        # network alone is right for pictures, but not for a phantom.
+        ("cine", "uniform", 4, (8, 64, 80), 0.3),
         ("cine", "kt-radial", 8, (6, 48, 64), 0.2),
         ("t1map", "kt-gaussian", 6, (8, 64, 80), 0.2),
         ("perfusion", "kt-gaussian", 6, (8, 64, 80), 0.2),
