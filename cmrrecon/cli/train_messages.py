@@ -171,7 +171,7 @@ class Pace:
 
 def report_run(recipe: str, run: "Run", out: Path, max_steps: int | None, console: Console) -> None:
     """Print whether the run is finished, and where its weights are."""
-    from cmrrecon.training.loop import BEST, LAST
+    from cmrrecon.training.saving import BEST, LAST
 
     finished = run.is_over(max_steps)
     record: dict[str, Any] = {
@@ -181,7 +181,7 @@ def report_run(recipe: str, run: "Run", out: Path, max_steps: int | None, consol
         "epochs": run.epoch,
         "last": str(out / LAST),
         "weights": str(out / BEST) if (out / BEST).exists() else None,
-        "validated": run.epoch > 0,
+        "validated": math.isfinite(run.best),
     }
     if run.epoch == 0:
         console.warn(
