@@ -93,10 +93,26 @@ def test_a_dry_run_measures_and_writes_nothing(data, tmp_path):
     assert (record["windows_an_epoch"], record["steps_an_epoch"], record["epochs"]) == (3, 3, 2)
     assert (record["batches_done"], record["batches_left"]) == (0, 6)
     assert record["seconds_a_batch"] > 0
+    assert record["seconds_a_step"] == record["seconds_a_batch"]
     assert record["seconds_measured_on"] == 2
     assert math.isclose(record["seconds_left"], 6 * record["seconds_a_batch"], abs_tol=0.06)
     assert record["plan"]["batches"]
     assert record["peak_memory_mb"] > 0
+
+
+def test_a_step_of_a_dry_run_accumulates_batches(data, tmp_path):
+    words = ["--out-dir", tmp_path, "--dry-run", "--json"]
+    record = json.loads(train(*words, data=data, more=["optimiser.accumulate=3"]).stdout)
+    assert math.isclose(record["seconds_a_step"], 3 * record["seconds_a_batch"], abs_tol=2e-4)
+    assert record["steps_an_epoch"] == 1
+
+
+@pytest.mark.parametrize(("epochs", "long"), [(2, False), (100_000_000, True)])
+def test_a_dry_run_of_a_long_run_recommends_the_quick_recipe(data, tmp_path, epochs, long):
+    more = [f"schedule.epochs={epochs}"]
+    done = train("--out-dir", tmp_path, "--dry-run", "--device", "cpu", data=data, more=more)
+    assert done.exit_code == 0, done.output
+    assert ("--recipe quick" in done.stderr) == long
 
 
 def test_a_dry_run_of_a_run_counts_what_is_left(data, tmp_path):
