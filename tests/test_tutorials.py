@@ -27,6 +27,7 @@ SMALLER = (
     (r"--kind t1map", "--kind t1map --frames 4"),
     (r"schedule\.epochs=\d+", "schedule.epochs=1"),
     (r"network\.channels=\d+", "network.channels=2"),
+    (r"--recipe quick", "--recipe quick --max-steps 1 --set network.channels=8"),
 )
 WITH_SHELL = re.compile(r"[|>$;&]|^while |^for ")
 
@@ -108,7 +109,10 @@ def downloaded(shell):
     [
         ("first-reconstruction", ["comparison.png", "cine.gif", "varied_uncertainty.h5"]),
         ("challenge", ["scores.jsonl", "submission/**/T1map_kus_ktGaussian8.mat"]),
-        ("train-your-own", ["runs/small/best.safetensors", "comparison.png"]),
+        (
+            "train-your-own",
+            ["quick.h5", "runs/small/best.safetensors", "comparison.png"],
+        ),
         ("run-a-published-network", ["promptmr.safetensors", "rec/**/*.h5"]),
     ],
 )

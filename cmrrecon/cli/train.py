@@ -1,10 +1,8 @@
 """`cmrrecon train`: train a network with a recipe on a store made by `preprocess`."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +10,7 @@ from cmrrecon.cli import options, running
 from cmrrecon.cli.choices import complete_recipes, recipe_facts
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
+from cmrrecon.cli.stop_requests import stop_requests
 from cmrrecon.cli.train_messages import (
     Pace,
     print_plan,
@@ -236,9 +235,10 @@ def _run(
     """Train until the end or a stop request, with a progress bar, and report the pace."""
     from cmrrecon.training.loop import Hooks, train
 
-    with _stop_requests() as stopped, console.progress(str(out), 0, "batch") as bar:
+    with stop_requests() as stopped, console.progress(str(out), 0, "batch") as bar:
         pace = Pace(bar, group.size)
-        hooks = Hooks(console.say, bar.expect, pace.on_step, lambda: bool(stopped))
+        warn = console.warn if group.rank == 0 else console.say
+        hooks = Hooks(console.say, warn, bar.expect, pace.on_step, stopped)
         run = train(
             recipe, data, *scans, out, device, plan, hooks, group,
             most_steps=max_steps, tensorboard=tensorboard,
@@ -295,24 +295,3 @@ def _check_options(
             f"Add {missing}",
         )
     return out
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Collect SIGTERM, SIGUSR1 and Ctrl-C in a list; a second Ctrl-C ends the program at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if number == signal.SIGINT and received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {
-        number: signal.signal(number, note)
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from cmrrecon.training.rehearsal import Rehearsal
     from cmrrecon.training.state import Run
 
+# The recipe for a first run on a CPU, and the length of a run in seconds from which it is
+# recommended.
+QUICK, LONG = "quick", 2 * 3600.0
+
 
 def print_recipe(recipe: "Recipe") -> None:
     """Print the recipe as JSON on standard output."""
@@ -98,15 +102,22 @@ def report_rehearsal(
         f"{found.windows} windows, {found.batches} batches and {found.steps} steps per epoch; "
         f"{epochs} epochs; {found.done} batches done, {found.left} left"
     )
+    step: float | None = None
     seconds: float | None = None
     if math.isfinite(found.seconds):
+        step = found.seconds * recipe.optimiser.accumulate
         seconds = found.seconds * found.left
         which = "second" if found.measured > 1 else "first"
         console.say(
-            f"{found.seconds:.3g} s per batch (measured on the {which} real batch): "
+            f"{step:.3g} s per step (measured on the {which} real batch): "
             f"about {_duration(seconds)} in total, without validation; "
             f"peak memory {found.memory_mb} MB so far"
         )
+        if device.type == "cpu" and seconds > LONG and name != QUICK:
+            console.say(
+                f"this is long for a CPU: --recipe {QUICK} trains a small network in about ten "
+                "minutes"
+            )
     console.say("nothing was written")
 
     record = {
@@ -129,6 +140,7 @@ def report_rehearsal(
         "batches_left": found.left,
         "plan": plan.as_dict(),
         "seconds_a_batch": None if seconds is None else round(found.seconds, 4),
+        "seconds_a_step": None if step is None else round(step, 4),
         "seconds_measured_on": found.measured,
         "seconds_left": None if seconds is None else round(seconds, 1),
         "peak_memory_mb": found.memory_mb,
@@ -171,7 +183,7 @@ class Pace:
 
 def report_run(recipe: str, run: "Run", out: Path, max_steps: int | None, console: Console) -> None:
     """Print whether the run is finished, and where its weights are."""
-    from cmrrecon.training.loop import BEST, LAST
+    from cmrrecon.training.saving import BEST, LAST
 
     finished = run.is_over(max_steps)
     record: dict[str, Any] = {
@@ -181,7 +193,7 @@ def report_run(recipe: str, run: "Run", out: Path, max_steps: int | None, consol
         "epochs": run.epoch,
         "last": str(out / LAST),
         "weights": str(out / BEST) if (out / BEST).exists() else None,
-        "validated": run.epoch > 0,
+        "validated": math.isfinite(run.best),
     }
     if run.epoch == 0:
         console.warn(

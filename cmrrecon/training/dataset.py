@@ -62,6 +62,9 @@ class Source(Protocol):
     def domain(self, place: Place) -> str:
         """Return the domain of a place."""
 
+    def scan(self, place: Place) -> str:
+        """Return the name of the scan of a place."""
+
     def shape(self, place: Place) -> tuple[int, ...]:
         """Return the shape, which must be the same for all samples of a batch."""
 
@@ -144,6 +147,10 @@ class Windows:
     def domain(self, place: Place) -> str:
         """Return the domain of a place, built from the properties named in the recipe."""
         return domain_of(self.entries[place.scan], self.data.domain)
+
+    def scan(self, place: Place) -> str:
+        """Return the path of the scan of a place, relative to the store."""
+        return str(self.entries[place.scan]["path"])
 
     def shape(self, place: Place) -> tuple[int, ...]:
         """Return the shape (coil, y, x), which must be the same for all samples of a batch."""

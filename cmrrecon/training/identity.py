@@ -17,9 +17,9 @@ from cmrrecon.tools.atomic import atomic, output_error
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.training.distributed import Group
 from cmrrecon.training.entries import Entry
-from cmrrecon.training.loop import LAST
 from cmrrecon.training.plan import Plan, make_plan
 from cmrrecon.training.recipe import Recipe
+from cmrrecon.training.saving import LAST
 
 RUN, LOCK = "run.json", ".lock"
 

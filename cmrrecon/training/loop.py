@@ -7,8 +7,6 @@ batch and per validation), `pictures` of the same few validation windows after e
 a run that is stopped and continued takes the same steps as one that is not.
 """
 
-import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +16,6 @@ from typing import Any
 import torch
 
 from cmrrecon.networks.base import WindowNetwork
-from cmrrecon.networks.checkpoints import weights
-from cmrrecon.tools import provenance
-from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.machine import peak_memory_mb
 from cmrrecon.tools.prefetch import ahead
 from cmrrecon.training import checkpoint
@@ -32,18 +27,21 @@ from cmrrecon.training.labels import notes
 from cmrrecon.training.log import Clock, Log, forget_later
 from cmrrecon.training.plan import Plan, batches_in_all
 from cmrrecon.training.recipe import Recipe
+from cmrrecon.training.saving import (
+    EPOCH,
+    EVENTS,
+    LAST,
+    LOG,
+    PICTURES,
+    Saves,
+    keep_epoch,
+    keep_first_weights,
+    save_weights,
+)
 from cmrrecon.training.scenes import Scenes
 from cmrrecon.training.state import Run
-from cmrrecon.training.validation import PROTOCOL, Diverged, validate
+from cmrrecon.training.validation import PROTOCOL, Diverged, is_sound, validate
 
-LAST, EPOCH, BEST, LOG, PICTURES, EVENTS = (
-    "last.pt",
-    "epoch.pt",
-    "best.safetensors",
-    "log.jsonl",
-    "pictures",
-    "tensorboard",
-)
 # Names used in records and pictures: the scans that select the best weights, and the scans whose
 # scores are only reported.
 VALIDATION, UNSEEN = "validation", "unseen"
@@ -55,8 +53,8 @@ class Hooks:
 
     Attributes
     ----------
-    say : callable
-        Receives messages for the user.
+    say, warn : callable
+        Receive messages and warnings for the user.
     on_begin : callable
         Receives the total number of batches and the number of batches already done.
     on_step : callable
@@ -66,6 +64,7 @@ class Hooks:
     """
 
     say: Callable[[str], None]
+    warn: Callable[[str], None]
     on_begin: Callable[[int, int], None]
     on_step: Callable[[Mapping[str, Any]], None]
     should_stop: Callable[[], bool]
@@ -170,11 +169,12 @@ def train(
                 clock.restart()
 
             try:
-                validated = finish_epoch(run, held, out, device, log, hooks)
+                validated = finish_epoch(run, seen, held, out, device, log, hooks)
             except Diverged:
                 run.go_back(out / EPOCH)
                 run.position = 0
-                hooks.say(f"epoch {run.epoch + 1} diverged: it is repeated with half the rate")
+                hooks.warn(f"epoch {run.epoch + 1} diverged: it is repeated with half the rate")
+                saves.save()
                 continue
             saves.save(keep=validated)
             group.gather(None)
@@ -184,27 +184,6 @@ def train(
             if recipe.schedule.patience and run.stale >= recipe.schedule.patience:
                 hooks.say(f"no better validation for {run.stale} epochs: training ends")
     return run
-
-
-class Saves:
-    """Saves the state of a run in its folder, in the first process only."""
-
-    def __init__(self, run: Run, out: Path) -> None:
-        self.run, self.out = run, out
-        self.saved = time.monotonic()
-
-    def are_due(self) -> bool:
-        """Return whether a run killed now would lose more than the recipe allows."""
-        return time.monotonic() - self.saved >= self.run.recipe.schedule.save_every
-
-    def save(self, *, keep: bool = False) -> None:
-        """Save the state; with `keep` also as the state at the end of an epoch."""
-        if self.run.group.rank > 0:
-            return
-        checkpoint.save(self.out / LAST, self.run.state())
-        self.saved = time.monotonic()
-        if keep:
-            keep_epoch(self.out / LAST, self.out / EPOCH)
 
 
 def resume(run: Run, out: Path, hooks: Hooks) -> None:
@@ -274,17 +253,30 @@ def take_step(
 
 
 def finish_epoch(
-    run: Run, held: Mapping[str, Source], out: Path, device: torch.device, log: Log, hooks: Hooks
+    run: Run,
+    seen: Source,
+    held: Mapping[str, Source],
+    out: Path,
+    device: torch.device,
+    log: Log,
+    hooks: Hooks,
 ) -> bool:
     """Validate, keep the best weights and go to the next epoch; False if validation was stopped."""
-    network = run.shipped()
+    if not any(run.group.gather(is_sound(run.network, seen, run.epoch, device))):
+        raise Diverged
+
     results: dict[str, dict[str, float]] = {VALIDATION: {}}
     for name, windows in held.items():
         picture = out / PICTURES / f"{name}-{run.epoch + 1:03}.png"
-        scores = validate(network, windows, device, hooks.should_stop, picture, run.group)
+        left_out: dict[str, Sequence[str]] = {}
+        scores = validate(
+            run.shipped(), windows, device, hooks.should_stop, picture, run.group,
+            left_out.__setitem__,
+        )  # fmt: skip
         if scores is None:
             return False
         results[name] = scores
+        report_validation(run.epoch, name, scores, len(windows), left_out, hooks)
 
     run.epoch, run.position = run.epoch + 1, 0
     record = {**results, "protocol": PROTOCOL, "step": run.step, "epoch": run.epoch}
@@ -297,40 +289,30 @@ def finish_epoch(
     if better:
         run.best = result.get("ssim", run.best)
         save_weights(run, out, results)
-
-    for name, windows in held.items():
-        hooks.say(
-            f"epoch {run.epoch}, {name}: PSNR {results[name]['psnr']:.2f} dB, "
-            f"SSIM {results[name]['ssim']:.4f} "
-            f"({PROTOCOL} against fully sampled RSS, {len(windows)} windows)"
-        )
     return True
 
 
-def save_weights(run: Run, out: Path, results: Mapping[str, Mapping[str, float]]) -> None:
-    """Write weights for `reconstruct --checkpoint`, with the scores of their validation."""
-    if run.group.rank > 0:
-        return
-    facts = {
-        "recipe": run.recipe.as_dict(),
-        "metrics": {**results, "protocol": PROTOCOL} if results else {},
-        "steps": run.step,
-        "epochs": run.epoch,
-    }
-    more = {"normalisation": "scale of the scan, networks are equivariant"}
-    weights.save(out / BEST, run.shipped(), {**provenance.plain(facts), **more})
+def report_validation(
+    epoch: int,
+    name: str,
+    scores: Mapping[str, float],
+    windows: int,
+    left_out: Mapping[str, Sequence[str]],
+    hooks: Hooks,
+) -> None:
+    """Name the scans that could not be scored, and print the scores of the others."""
+    start = f"epoch {epoch + 1}, {name}:"
+    for scan, reasons in left_out.items():
+        hooks.warn(f"{start} {len(reasons)} windows of {scan} are left out. {reasons[0]}")
+        windows -= len(reasons)
 
-
-def keep_first_weights(run: Run, out: Path) -> None:
-    """Write the weights of a run that stops before its first epoch has ended and been validated."""
-    if run.epoch == 0:
-        save_weights(run, out, {})
-
-
-def keep_epoch(last: Path, kept: Path) -> None:
-    """Copy the state at the end of an epoch to where the next epoch does not replace it."""
-    with atomic(kept) as temporary:
-        shutil.copyfile(last, temporary)
+    if scores:
+        hooks.say(
+            f"{start} PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f} "
+            f"({PROTOCOL} against fully sampled RSS, {windows} windows)"
+        )
+    else:
+        hooks.warn(f"{start} no window can be scored")
 
 
 def share(order: list[list[Place]], group: Group) -> list[list[Place]]:

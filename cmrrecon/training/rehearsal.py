@@ -11,9 +11,10 @@ from cmrrecon.training import checkpoint
 from cmrrecon.training.dataset import batches, samples
 from cmrrecon.training.distributed import Group
 from cmrrecon.training.entries import Entry
-from cmrrecon.training.loop import LAST, memory_mb, share, sources, take_step
+from cmrrecon.training.loop import memory_mb, share, sources, take_step
 from cmrrecon.training.plan import Plan, batches_in_all
 from cmrrecon.training.recipe import Recipe
+from cmrrecon.training.saving import LAST
 from cmrrecon.training.state import Run
 
 # The first batch also pays for memory and libraries. Where it takes no longer than this, in

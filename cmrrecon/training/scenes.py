@@ -61,6 +61,10 @@ class Scenes:
         """Return the domain of a place, which is the same for all."""
         return DOMAIN
 
+    def scan(self, place: Place) -> str:
+        """Return the number of the scene of a place."""
+        return f"scene {place.scan}"
+
     def shape(self, place: Place) -> tuple[int, ...]:
         """Return a different value for every scan, so that each is a batch of its own."""
         return (place.scan,)

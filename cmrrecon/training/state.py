@@ -213,7 +213,7 @@ class Run:
                 f"Training diverged again although the rate was halved {self.returns} times: "
                 "gradients or validation images are not finite",
                 "A training step needs finite gradients",
-                "Start again with a smaller optimiser.lr, or look for damaged scans",
+                "Use another --out-dir and a smaller optimiser.lr, or look for damaged scans",
             )
         if epoch_end is not None and epoch_end.exists():
             self._load(checkpoint.load(epoch_end)["parts"])

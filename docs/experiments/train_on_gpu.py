@@ -26,9 +26,10 @@ from cmrrecon.training import checkpoint
 from cmrrecon.training.checks import check
 from cmrrecon.training.distributed import ALONE
 from cmrrecon.training.identity import agreed_plan, only_run
-from cmrrecon.training.loop import BEST, LAST, LOG, VALIDATION, Hooks, save_weights, train
+from cmrrecon.training.loop import VALIDATION, Hooks, train
 from cmrrecon.training.plan import Plan
 from cmrrecon.training.recipe import Recipe, load
+from cmrrecon.training.saving import BEST, LAST, LOG, save_weights
 from cmrrecon.training.scenes import Scenes
 from cmrrecon.training.state import Run
 from cmrrecon.training.validation import PROTOCOL, validate
@@ -123,7 +124,7 @@ def main() -> None:
     recipe, device = check(load(NETWORK, [*SETTINGS, *asked.set])), choose_device(asked.device)
     progress = Progress(asked.minutes)
     signal.signal(signal.SIGTERM, progress.stop)
-    hooks = Hooks(print, progress.begin, progress.step, progress.is_over)
+    hooks = Hooks(print, print, progress.begin, progress.step, progress.is_over)
 
     with only_run(asked.run):
         plan = agreed_plan(asked.run, recipe, [], [], [], device, ALONE, workers=asked.workers)

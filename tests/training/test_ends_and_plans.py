@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,11 @@ from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.training import entries, loop
+from cmrrecon.training import checkpoint, entries, loop
 from cmrrecon.training import recipe as recipes
 from cmrrecon.training.batch import Batch
 from cmrrecon.training.plan import batches_in_all
+from cmrrecon.training.state import MOST_RETURNS
 from cmrrecon.training.validation import Diverged
 
 SETTINGS = [
@@ -91,10 +93,26 @@ def test_a_dry_run_measures_and_writes_nothing(data, tmp_path):
     assert (record["windows_an_epoch"], record["steps_an_epoch"], record["epochs"]) == (3, 3, 2)
     assert (record["batches_done"], record["batches_left"]) == (0, 6)
     assert record["seconds_a_batch"] > 0
+    assert record["seconds_a_step"] == record["seconds_a_batch"]
     assert record["seconds_measured_on"] == 2
     assert math.isclose(record["seconds_left"], 6 * record["seconds_a_batch"], abs_tol=0.06)
     assert record["plan"]["batches"]
     assert record["peak_memory_mb"] > 0
+
+
+def test_a_step_of_a_dry_run_accumulates_batches(data, tmp_path):
+    words = ["--out-dir", tmp_path, "--dry-run", "--json"]
+    record = json.loads(train(*words, data=data, more=["optimiser.accumulate=3"]).stdout)
+    assert math.isclose(record["seconds_a_step"], 3 * record["seconds_a_batch"], abs_tol=2e-4)
+    assert record["steps_an_epoch"] == 1
+
+
+@pytest.mark.parametrize(("epochs", "long"), [(2, False), (100_000_000, True)])
+def test_a_dry_run_of_a_long_run_recommends_the_quick_recipe(data, tmp_path, epochs, long):
+    more = [f"schedule.epochs={epochs}"]
+    done = train("--out-dir", tmp_path, "--dry-run", "--device", "cpu", data=data, more=more)
+    assert done.exit_code == 0, done.output
+    assert ("--recipe quick" in done.stderr) == long
 
 
 def test_a_dry_run_of_a_run_counts_what_is_left(data, tmp_path):
@@ -182,10 +200,63 @@ def test_an_epoch_that_diverges_at_its_end_is_repeated_with_half_the_rate(
     monkeypatch.setattr(loop, "validate", diverging)
     done = train("--out-dir", tmp_path, "--json", data=data)
     assert done.exit_code == 0, done.output
+    assert "warning: epoch 2 diverged" in done.stderr
     assert len(calls) == 3
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     rates = [one["rate"] for one in log if "rate" in one]
     assert [rate / rates[0] for rate in rates] == [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5]
+
+
+def test_without_validation_a_network_that_has_diverged_goes_back_too(data, tmp_path, monkeypatch):
+    real, calls = loop.is_sound, []
+
+    def unsound(*words):
+        calls.append(words)
+        return real(*words) and len(calls) != 1
+
+    monkeypatch.setattr(loop, "is_sound", unsound)
+    more = ["data.validation=0"]
+    done = train("--out-dir", tmp_path, "--json", data=data, more=more)
+    assert done.exit_code == 0, done.output
+    assert (len(calls), json.loads(done.stdout)["validated"]) == (3, False)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [one["loss"] for one in log if "loss" in one]
+    # The first epoch is repeated from the start, so its first loss is the same.
+    assert losses[0] == losses[3]
+    assert [one["rate"] / log[0]["rate"] for one in log if "rate" in one] == [1] * 3 + [0.5] * 6
+
+
+def test_a_return_is_saved(data, tmp_path, monkeypatch):
+    words = ["--out-dir", tmp_path / "run", "--json"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "is_sound", lambda network, seen, epoch, device: epoch == 0)
+        patch.setattr(loop.Saves, "are_due", lambda saves: False)
+        done = train(*words, data=data)
+    assert done.exit_code == 5
+    state = checkpoint.load(tmp_path / "run" / "last.pt")
+    assert (state["returns"], state["epoch"], state["position"]) == (MOST_RETURNS, 1, 0)
+    weights = checkpoint.load(tmp_path / "run" / "epoch.pt")["parts"]["network"]
+    for name, value in state["parts"]["network"].items():
+        assert torch.equal(value, weights[name])
+    # A cause that is gone does not matter any more.
+    assert train(*words, data=data).exit_code == 0
+
+
+def test_a_validation_scan_that_cannot_be_read_is_left_out_and_named(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "store")
+    options = ["--out-dir", tmp_path / "run", "--quiet"]
+    dry = json.loads(train(*options, "--dry-run", "--json", data=folder).stdout)
+    assert dry["scans"]["validation"] == 1
+    training, validation = entries.split(entries.read_entries(folder), 0.15, 42)
+    path = folder / validation[0]["path"]
+    path.write_bytes(path.read_bytes()[:1000])
+    done = train(*options, "--json", data=folder)
+    assert done.exit_code == 0, done.output
+    assert "are left out" in done.stderr
+    assert validation[0]["path"] in done.stderr
+    assert json.loads(done.stdout)["validated"] is False
+    assert (tmp_path / "run" / "best.safetensors").exists()
+    assert training[0]["path"] not in done.stderr
 
 
 def test_images_of_a_validation_that_are_not_finite_are_a_divergence(data, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
-from cmrrecon.training import checkpoint, log, loop, validation
+from cmrrecon.training import checkpoint, log, loop, saving, validation
 
 # All tests here share the same runs, made once instead of by every worker.
 pytestmark = pytest.mark.xdist_group("resume")
@@ -101,8 +101,8 @@ def run(*words: str) -> None:
 
 def check_same_run(found: Path, expected: Path) -> None:
     """States and best weights are equal to the last bit; so are the logs, except for times."""
-    check_same(checkpoint.load(found / loop.LAST), checkpoint.load(expected / loop.LAST))
-    check_same(load_file(found / loop.BEST), load_file(expected / loop.BEST))
+    check_same(checkpoint.load(found / saving.LAST), checkpoint.load(expected / saving.LAST))
+    check_same(load_file(found / saving.BEST), load_file(expected / saving.BEST))
     assert log_of(found) == log_of(expected)
 
 
@@ -123,7 +123,7 @@ def check_same(a: object, b: object) -> None:
 
 
 def log_of(folder: Path) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / saving.LOG).read_text().splitlines()]
     return [
         {
             key: value
@@ -149,7 +149,7 @@ def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_undisturbed_run_has_a_complete_state_and_log(straight, name):
-    state = checkpoint.load(straight(name) / loop.LAST)
+    state = checkpoint.load(straight(name) / saving.LAST)
     assert state["step"] == 12
     lines = log_of(straight(name))
     places = [(line["epoch"], line.get("position", 0)) for line in lines]
@@ -172,7 +172,7 @@ def test_an_undisturbed_run_has_a_complete_state_and_log(straight, name):
 def test_a_run_stopped_after_any_step_continues_to_the_same_bits(data, tmp_path, straight, name):
     for steps in STOPS[name]:
         run(*words(name, data, tmp_path / "run"), f"--max-steps={steps}")
-        assert checkpoint.load(tmp_path / "run" / loop.LAST)["step"] == steps
+        assert checkpoint.load(tmp_path / "run" / saving.LAST)["step"] == steps
     run(*words(name, data, tmp_path / "run"))
     check_same_run(tmp_path / "run", straight(name))
 
@@ -209,7 +209,7 @@ def test_a_killed_run_continues_to_the_same_bits(killed, straight, name):
 
 def test_a_run_that_rarely_saves_repeats_unsaved_steps(killed, straight):
     folder, command = killed["seldom"]
-    assert checkpoint.load(folder / loop.LAST)["step"] == 3
+    assert checkpoint.load(folder / saving.LAST)["step"] == 3
     assert len(log_of(folder)) == 6 + 1 + 3
     run(*command)
     check_same_run(folder, straight("e2e-varnet"))
@@ -240,7 +240,7 @@ def test_a_run_asked_to_stop_saves_its_state(
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["status"] == "stopped"
     assert "stopped after step" in done.stderr
-    state = checkpoint.load(tmp_path / "run" / loop.LAST)
+    state = checkpoint.load(tmp_path / "run" / saving.LAST)
     assert (state["epoch"], state["position"]) == (0, position)
     run(*words("e2e-varnet", data, tmp_path / "run"))
     check_same_run(tmp_path / "run", straight("e2e-varnet"))
@@ -257,7 +257,7 @@ def test_a_process_ends_by_itself_on_sigterm(data, tmp_path):
     running = subprocess.Popen(
         program, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    while running.poll() is None and not (tmp_path / "run" / loop.LOG).exists():
+    while running.poll() is None and not (tmp_path / "run" / saving.LOG).exists():
         time.sleep(0.05)
     running.terminate()
     out, _ = running.communicate(timeout=60)

@@ -18,6 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
+from cmrrecon.tools.machine import available_cores
 from cmrrecon.training import checkpoint
 
 # A second Slurm on the same machine would find its ports in use.
@@ -114,7 +115,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """A real Slurm of one node, stopped at the end."""
     if not TOOL.is_file():
         pytest.skip(f"no Slurm: {TOOL} is missing (CMRRECON_TEST_DATA)")
-    if os.geteuid() != 0 or len(os.sched_getaffinity(0)) < 2:
+    if os.geteuid() != 0 or available_cores() < 2:
         pytest.skip("no Slurm: starting one needs root, and two tasks need two cores")
     folder, jobs = tmp_path_factory.mktemp("slurm"), tmp_path_factory.mktemp("jobs")
     with open(Path(tempfile.gettempdir()) / "cmrrecon-slurm.lock", "w") as lock:

@@ -76,6 +76,7 @@ SMALL = {
         "network.blocks=1",
         "data.scenes=0",
     ],
+    "quick": ["network.cascades=1", "network.channels=8", "data.scenes=0"],
 }
 # Marks of tests that share runs, so that not every worker makes its own.
 SHARED, TOGETHER = pytest.mark.xdist_group("trained"), pytest.mark.xdist_group("together")
