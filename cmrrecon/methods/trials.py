@@ -32,8 +32,8 @@ MOST_WEIGHTS = 5
 # number of hold-out lines or patches, because fewer samples are less reliable. The value was chosen
 # on semi-real cine from two centres.
 MARGIN = 0.3
-# A method from which a network starts is also tried with this multiple of its default weight, see
-# `start_trial`.
+# A method from which a network starts is also tried with this multiple of its default weight (see
+# `start_trial`), unless all frames have the same lines: these hardly show which weight is better.
 START_RATIO = 0.5
 # All methods are tried with their default weight; better weights are searched for this many.
 FINALISTS = 2
@@ -133,7 +133,7 @@ def _decide_by_trials(
         trials, maps = (trials, "refined") if errors[1] < errors[0] else (plain, maps)
 
     for solver in others:
-        for name in solver.starts_from:
+        for name in solver.starts_from if trials.hidden.varies else ():
             trials.run(solvers[name], START_RATIO * solvers[name].weight, options.iterations)
         trials.attempt(solver, options)
 
