@@ -106,6 +106,8 @@ class PromptMRPlus(UnrolledNetwork):
             checkpointing,
         )
 
+        self.used = [*range(frames), *range(LATENT * frames, (LATENT + 1) * frames)]
+
         shared = nn.PReLU()
         joint = frames if joint_maps else 1
         self.sens_net = SensitivityNetwork(
@@ -183,13 +185,12 @@ class PromptMRPlus(UnrolledNetwork):
     def _update(
         self, cascade: Cascade, slots: list[Tensor], history: History
     ) -> tuple[Tensor, Tensor, History]:
-        """Return the update, the new latent and the new history."""
-        out, history, _ = cascade.model(
-            centre_first(torch.cat(slots, 1) if self.adaptive else slots[0]), history
-        )
+        """Return the update, the new latent and the new history.
+
+        The U-Net has as many outputs as inputs, of which only these two are computed. Without the
+        adaptive input there is no latent.
+        """
+        images, used = (torch.cat(slots, 1), self.used) if self.adaptive else (slots[0], None)
+        out, history, _ = cascade.model(centre_first(images), history, used=used)
         out = corner_first(out)
-        return (
-            out[:, : self.frames],
-            out[:, LATENT * self.frames : (LATENT + 1) * self.frames],
-            history,
-        )
+        return out[:, : self.frames], out[:, self.frames :], history

@@ -28,6 +28,7 @@ from cmrrecon.training.batch import Sample
 from cmrrecon.training.entries import Entry, digest, domain_of
 from cmrrecon.training.labels import inside_boxes, presence
 from cmrrecon.training.recipe import Data, Sampling
+from cmrrecon.training.strips import strip, trained_shape
 
 # Memory for slices, and the number of slices kept in any case, since the next batch is prepared
 # while the present one is in use.
@@ -88,8 +89,8 @@ class Windows:
     seed : int
         Determines all random choices.
     fixed : bool
-        Whether the windows are for validation: each place always has the same mask, and nothing is
-        augmented.
+        Whether the windows are for validation: each place always has the same mask, scans are
+        whole, and nothing is augmented.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Windows:
             data,
         )
         self.seed, self.fixed = seed, fixed
+        self.columns = 0 if fixed else data.columns
 
         self.places = [
             Place(number, index, frame)
@@ -142,7 +144,7 @@ class Windows:
 
     def shape(self, place: Place) -> tuple[int, ...]:
         """Return the shape (coil, y, x), which must be the same for all samples of a batch."""
-        return tuple(self.entries[place.scan]["shape"][2:])
+        return trained_shape(self.entries[place.scan], self.columns)
 
     def middles(self) -> list[Place]:
         """Return the middle frame of the middle slice of the first scan of each domain."""
@@ -164,13 +166,15 @@ class Windows:
         )
 
         full = self._slice(place.scan, place.index)
-        frames, _, y, x = full.shape
+        frames, (_, y, x) = len(full), self.shape(place)
         rows = window(place.frame, frames, self.width) if self.width else list(range(frames))
         kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
 
         lesion = inside_boxes(entry, place.index, self.data.classes)
         if not self.fixed:
             kspace, lesion, limit = augment(kspace, lesion, limit, self.data, draw)
+        if x < kspace.shape[-1]:
+            kspace, lesion = strip(kspace, lesion, x, draw)
 
         mask = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask

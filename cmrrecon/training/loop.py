@@ -260,7 +260,7 @@ def take_step(
     # Only convolutions use lower precision. Fourier transforms and data consistency are complex,
     # which autocast leaves alone, and the losses are computed outside.
     with torch.autocast(device.type, torch.bfloat16, enabled=run.plan.precision == "bf16"):
-        output = batch.given_to(run.network)
+        output = batch.given_to(run.network, middle_maps=recipe.schedule.maps == "middle")
 
     loss, record = run.objective(output, batch, run.discriminator)
     (loss / recipe.optimiser.accumulate).backward()  # type: ignore[no-untyped-call]

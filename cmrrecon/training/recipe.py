@@ -101,6 +101,9 @@ class Data:
     noise : float
         The largest standard deviation of the noise that is added to the input but not to the
         target, relative to bright tissue.
+    columns : int
+        The width of the strips of a scan that are trained on, one drawn anew for every sample; 0
+        trains on whole scans. Validation is always on whole scans.
     validation : float
         The fraction of the subjects that are reserved for validation.
     classes : tuple of str
@@ -120,6 +123,7 @@ class Data:
     fov: float = 0.0
     coil_dropout: float = 0.0
     noise: float = 0.0
+    columns: int = 0
     validation: float = 0.15
     classes: tuple[str, ...] = ()
     scenes: int = 0
@@ -149,6 +153,10 @@ class Schedule:
     precision : str
         The precision of the convolutions. "auto" means "fp32", or "bf16" on a GPU if a window would
         not fit otherwise.
+    maps : str
+        The coil maps with which windows are trained: those of every "frame", as in reconstruction,
+        or those of the "middle" frame for all frames of the window, which costs less. Networks that
+        compute their maps from all frames together ignore it.
     seed : int
         Determines all random choices.
     """
@@ -160,6 +168,7 @@ class Schedule:
     patience: int = 0
     save_every: float = 300.0
     precision: Literal["auto", Precision] = "auto"
+    maps: Literal["frame", "middle"] = "frame"
     seed: int = 42
 
 

@@ -211,7 +211,7 @@ def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """Return AdamW for the trained parameters of a network."""
     trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
-        trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay
+        trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay, fused=True
     )
 
 
