@@ -28,7 +28,7 @@ from cmrrecon.training.batch import Sample
 from cmrrecon.training.entries import Entry, digest, domain_of
 from cmrrecon.training.labels import inside_boxes, presence
 from cmrrecon.training.recipe import Data, Sampling
-from cmrrecon.training.strips import strip, trained_shape
+from cmrrecon.training.strips import columns_of, strip, trained_shape
 
 # Memory for slices, and the number of slices kept in any case, since the next batch is prepared
 # while the present one is in use.
@@ -62,8 +62,8 @@ class Source(Protocol):
     def domain(self, place: Place) -> str:
         """Return the domain of a place."""
 
-    def shape(self, place: Place) -> tuple[int, ...]:
-        """Return the shape, which must be the same for all samples of a batch."""
+    def shape(self, place: Place, epoch: int) -> tuple[int, ...]:
+        """Return the shape in an epoch, which must be the same for all samples of a batch."""
 
     def middles(self) -> list[Place]:
         """Return example places for pictures."""
@@ -112,7 +112,6 @@ class Windows:
             data,
         )
         self.seed, self.fixed = seed, fixed
-        self.columns = 0 if fixed else data.columns
 
         self.places = [
             Place(number, index, frame)
@@ -142,9 +141,10 @@ class Windows:
         """Return the domain of a place, built from the properties named in the recipe."""
         return domain_of(self.entries[place.scan], self.data.domain)
 
-    def shape(self, place: Place) -> tuple[int, ...]:
+    def shape(self, place: Place, epoch: int) -> tuple[int, ...]:
         """Return the shape (coil, y, x), which must be the same for all samples of a batch."""
-        return trained_shape(self.entries[place.scan], self.columns)
+        columns = 0 if self.fixed else columns_of(self.data, epoch)
+        return trained_shape(self.entries[place.scan], columns)
 
     def middles(self) -> list[Place]:
         """Return the middle frame of the middle slice of the first scan of each domain."""
@@ -166,7 +166,7 @@ class Windows:
         )
 
         full = self._slice(place.scan, place.index)
-        frames, (_, y, x) = len(full), self.shape(place)
+        frames, (_, y, x) = len(full), self.shape(place, epoch)
         rows = window(place.frame, frames, self.width) if self.width else list(range(frames))
         kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
 
@@ -271,10 +271,10 @@ def batches(
     open_batches: dict[tuple[int, ...], list[Place]] = defaultdict(list)
     finished = []
     for place in places:
-        batch = open_batches[windows.shape(place)]
-        batch.append(place)
-        if len(batch) == size(windows.shape(place)):
-            finished.append(open_batches.pop(windows.shape(place)))
+        shape = windows.shape(place, epoch)
+        open_batches[shape].append(place)
+        if len(open_batches[shape]) == size(shape):
+            finished.append(open_batches.pop(shape))
     return [*finished, *open_batches.values()]
 
 

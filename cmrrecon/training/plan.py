@@ -17,7 +17,7 @@ from cmrrecon.tools.machine import available_cores
 from cmrrecon.training.dataset import KEPT_BYTES
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.recipe import Recipe
-from cmrrecon.training.strips import trained_shape
+from cmrrecon.training.strips import columns_of, trained_shape
 
 # The fraction of the memory that the plan may use; the rest is for losses, discriminator, libraries
 # and fragmentation.
@@ -144,9 +144,11 @@ def _kept_bytes(recipe: Recipe, network: WindowNetwork, device: torch.device) ->
 def _windows_by_shape(recipe: Recipe, entries: Sequence[Entry]) -> Counter[tuple[int, ...]]:
     """Return the number of windows for each shape (coil, y, x); empty slices have none."""
     scans: Counter[tuple[int, ...]] = Counter()
-    for entry in entries:
-        frames, slices = entry["shape"][:2]
-        scans[trained_shape(entry, recipe.data.columns)] += frames * (slices - len(entry["empty_slices"]))
+    for columns in {columns_of(recipe.data, epoch) for epoch in range(recipe.schedule.epochs)}:
+        for entry in entries:
+            frames, slices = entry["shape"][:2]
+            windows = frames * (slices - len(entry["empty_slices"]))
+            scans[trained_shape(entry, columns)] += windows
     return scans
 
 

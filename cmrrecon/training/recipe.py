@@ -104,6 +104,9 @@ class Data:
     columns : int
         The width of the strips of a scan that are trained on, one drawn anew for every sample; 0
         trains on whole scans. Validation is always on whole scans.
+    whole_from : int or None
+        The epoch, counted from 0, from which whole scans are trained on after all, so that the
+        network gets used to them. None never does.
     validation : float
         The fraction of the subjects that are reserved for validation.
     classes : tuple of str
@@ -124,6 +127,7 @@ class Data:
     coil_dropout: float = 0.0
     noise: float = 0.0
     columns: int = 0
+    whole_from: int | None = None
     validation: float = 0.15
     classes: tuple[str, ...] = ()
     scenes: int = 0

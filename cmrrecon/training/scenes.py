@@ -61,7 +61,7 @@ class Scenes:
         """Return the domain of a place, which is the same for all."""
         return DOMAIN
 
-    def shape(self, place: Place) -> tuple[int, ...]:
+    def shape(self, place: Place, epoch: int) -> tuple[int, ...]:
         """Return a different value for every scan, so that each is a batch of its own."""
         return (place.scan,)
 

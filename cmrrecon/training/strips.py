@@ -13,6 +13,15 @@ from torch import Tensor
 from cmrrecon.data.coverage import COMPLETE
 from cmrrecon.operators.fourier import fftc, ifftc
 from cmrrecon.training.entries import Entry
+from cmrrecon.training.recipe import Data
+
+# The discriminator needs this many pixels; U-Nets would see little but borders below it.
+LEAST_COLUMNS = 24
+
+
+def columns_of(data: Data, epoch: int) -> int:
+    """Return the width of the strips in an epoch, 0 for whole scans."""
+    return 0 if data.whole_from is not None and epoch >= data.whole_from else data.columns
 
 
 def trained_shape(entry: Entry, columns: int) -> tuple[int, ...]:
@@ -26,7 +35,7 @@ def trained_shape(entry: Entry, columns: int) -> tuple[int, ...]:
     entry : Entry
         The entry of the scan.
     columns : int
-        The recipe's `data.columns`; 0 for whole scans.
+        The width of the strips; 0 for whole scans.
     """
     coils, y, x = entry["shape"][2:]
     whole = not columns or entry.get("coverage", COMPLETE) != COMPLETE
@@ -65,7 +74,7 @@ def strip(
 
     images = ifftc(kspace, -1)
     energy = images.abs().square().sum((0, 1, 2))
-    middle = draw.choices(range(x), energy.tolist())[0] if bool(energy.sum()) else x // 2
+    middle = draw.choices(range(x), energy.tolist())[0] if bool(energy.any()) else x // 2
     start = min(max(0, middle - columns // 2), x - columns)
     chosen = slice(start, start + columns)
 
