@@ -1,3 +1,4 @@
+# ruff: noqa: D102 - every class has one method, its forward pass
 """PromptMR as its equations are written, to compare our training steps with.
 
 Every cascade transforms all coils of all frames with centred Fourier transforms, and the coil maps
@@ -24,6 +25,8 @@ def conv(channels: int, out: int, size: int = 3, bias: bool = False) -> nn.Conv2
 
 
 class Attention(nn.Module):
+    """Channel attention."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         inner = channels // 4
@@ -36,6 +39,8 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
+    """Two convolutions with channel attention, added to the input."""
+
     def __init__(self, channels: int, prelu: nn.PReLU) -> None:
         super().__init__()
         self.CA = Attention(channels)
@@ -46,6 +51,8 @@ class Block(nn.Module):
 
 
 class Down(nn.Module):
+    """An encoder level."""
+
     def __init__(self, channels: int, out: int, blocks: int, prelus: list[nn.PReLU]) -> None:
         super().__init__()
         self.encoder = nn.Sequential(*(Block(channels, prelus[n]) for n in range(blocks)))
@@ -57,6 +64,8 @@ class Down(nn.Module):
 
 
 class Skip(nn.Module):
+    """A block between encoder and decoder."""
+
     def __init__(self, channels: int, prelu: nn.PReLU) -> None:
         super().__init__()
         self.skip_attn = nn.Sequential(Block(channels, prelu))
@@ -66,6 +75,8 @@ class Skip(nn.Module):
 
 
 class Prompt(nn.Module):
+    """Prompts, mixed by weights from the features."""
+
     def __init__(self, channels: int, prompt: int, size: int) -> None:
         super().__init__()
         images = torch.rand(1, PROMPTS, prompt, size, size)
@@ -80,6 +91,8 @@ class Prompt(nn.Module):
 
 
 class Up(nn.Module):
+    """A decoder level."""
+
     def __init__(self, channels: int, out: int, prompt: int, blocks: int, prelu: nn.PReLU) -> None:
         super().__init__()
         wide = channels + prompt
@@ -96,6 +109,8 @@ class Up(nn.Module):
 
 
 class Unet(nn.Module):
+    """The prompted U-Net."""
+
     def __init__(self, channels: int, prelu: nn.PReLU, part: int = 1) -> None:
         super().__init__()
         dims, prompts = (tuple(n // part for n in sizes) for sizes in (DIMS, PROMPT_DIMS))
@@ -142,6 +157,8 @@ class NormUnet(nn.Module):
 
 
 class Cascade(nn.Module):
+    """One cascade."""
+
     def __init__(self, prelu: nn.PReLU) -> None:
         super().__init__()
         self.dc_weight = nn.Parameter(torch.ones(1))
@@ -154,6 +171,8 @@ class Cascade(nn.Module):
 
 
 class Sensitivity(nn.Module):
+    """Coil maps from the calibration lines of every frame."""
+
     def __init__(self, prelu: nn.PReLU) -> None:
         super().__init__()
         self.norm_unet = NormUnet(1, prelu, part=2)
@@ -168,7 +187,7 @@ class Sensitivity(nn.Module):
 
 
 class NaivePromptMR(nn.Module):
-    """The network on k-space (batch, frame, coil, x, y) and a mask of lines (batch, frame, 1, 1, y).
+    """The network on k-space (batch, frame, coil, x, y) and lines (batch, frame, 1, 1, y).
 
     Its output is the image (batch, x, y) of the middle frame.
     """

@@ -23,9 +23,9 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # On a single pixel, a 1 x 1 convolution is a matrix product, which costs less.
-        squeeze, _, expand, _ = self.conv_du
-        inner = functional.linear(x.mean((-2, -1)), squeeze.weight.flatten(1)).relu()
-        weights = functional.linear(inner, expand.weight.flatten(1)).sigmoid()
+        squeeze, expand = self.conv_du.parameters()
+        inner = functional.linear(x.mean((-2, -1)), squeeze.flatten(1)).relu()
+        weights = functional.linear(inner, expand.flatten(1)).sigmoid()
         return x * weights.view(*weights.shape, 1, 1)
 
 

@@ -100,7 +100,7 @@ class Batch:
         assert estimate is not None
         middle = [frames // 2]
         mask = self.mask if self.mask.shape[1] == 1 else self.mask[:, middle]
-        maps = estimate(self.kspace[:, middle], mask, self.acs, again=network.checkpointing)
+        maps: Tensor = estimate(self.kspace[:, middle], mask, self.acs, again=network.checkpointing)
         return maps.expand(-1, frames, -1, -1, -1)
 
 

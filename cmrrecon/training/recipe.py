@@ -102,11 +102,9 @@ class Data:
         The largest standard deviation of the noise that is added to the input but not to the
         target, relative to bright tissue.
     columns : int
-        The width of the strips of a scan that are trained on, one drawn anew for every sample; 0
-        trains on whole scans. Validation is always on whole scans.
+        The width of strips to train on; 0 for whole scans. Validation is always on whole scans.
     whole_from : int or None
-        The epoch, counted from 0, from which whole scans are trained on after all, so that the
-        network gets used to them. None never does.
+        The epoch, from 0, that returns to whole scans, so that the network gets used to them.
     validation : float
         The fraction of the subjects that are reserved for validation.
     classes : tuple of str
@@ -158,9 +156,8 @@ class Schedule:
         The precision of the convolutions. "auto" means "fp32", or "bf16" on a GPU if a window would
         not fit otherwise.
     maps : str
-        The coil maps with which windows are trained: those of every "frame", as in reconstruction,
-        or those of the "middle" frame for all frames of the window, which costs less. Networks that
-        compute their maps from all frames together ignore it.
+        The coil maps of a window: one set for each "frame", as in reconstruction, or that of the
+        "middle" frame for all. It does not affect networks with joint maps of all frames.
     seed : int
         Determines all random choices.
     """
