@@ -1,6 +1,7 @@
 """Measure training: windows per second, memory, and time spent waiting for data.
 
 Usage: python benchmarks/training.py
+       python benchmarks/training.py builds OTHER_CHECKOUT ... (see training_builds.py)
 
 A run takes about ten minutes on one processor and writes docs/experiments/training-speed.md.
 
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import training_builds
 from all import machine
 from engines import peak_mb, restart_peak
 from records import ENVIRONMENT, HERE
@@ -116,6 +118,9 @@ paper's size is the size in `--recipe promptmr`, on a small matrix. Scans are si
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["builds"]:
+        training_builds.main(sys.argv[2:])
+        return
     words = arguments()
     if words.measure:
         print(json.dumps(MEASURES[words.measure](CASES[words.case], words.store, words.mode)))

@@ -1,9 +1,9 @@
 """Strips: training on some adjacent columns of a scan, which costs less than training on all.
 
-Columns are taken from the coil images, so a strip is a scan of its own with a narrower field of
-view. Whole lines measure every column alike. For line masks, a strip of the undersampled scan is
-therefore exactly the undersampled strip, and data consistency is the same as in the whole scan.
-Only the U-Nets see less of their surroundings. Masks of single samples are drawn for the strip.
+A strip is cut from the coil images and is a scan of its own, with a narrower field of view. Whole
+lines measure every column alike. For line masks, the strip of an undersampled scan is therefore
+exactly the undersampled strip, and data consistency is the same as in the whole scan. Only the
+U-Nets see less of their surroundings. Masks of single samples are drawn for the strip.
 """
 
 import random
