@@ -42,7 +42,7 @@ from compare import BUDGET, RUNS, UNSEEN, make_data
 OTHER_WINDOWS = 240
 BUDGETS = (180, 240, 300, 360, 480, 600)
 SEEDS = (0, 1, 2)
-# The last quarter is on whole scans. The weights are averaged; BUDGET has a smaller rate at the end.
+# The last quarter is on whole scans. Weights are averaged; BUDGET has a smaller rate at the end.
 STRIPS = ["data.columns=64", "data.whole_from=9"]
 AVERAGED = ["schedule.epochs=12", "optimiser.step=12", "schedule.average=0.95"]
 CHEAP: dict[str, list[str]] = {
