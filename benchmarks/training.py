@@ -1,6 +1,7 @@
 """Measure training: windows per second, memory, and time spent waiting for data.
 
 Usage: python benchmarks/training.py
+       python benchmarks/training.py builds OTHER_CHECKOUT ... (see training_builds.py)
 
 A run takes about ten minutes on one processor and writes docs/experiments/training-speed.md.
 
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import training_builds
 from all import machine
 from engines import peak_mb, restart_peak
 from records import ENVIRONMENT, HERE
@@ -38,7 +40,13 @@ PAGE = HERE.parent / "docs" / "experiments" / "training-speed.md"
 COILS, FRAMES, SUBJECTS = 4, 8, 2
 WINDOW = 5
 BASE, COMPILED = "fp32", "compiled"
-MODES = (BASE, "bf16", "checkpointing", "plain layout")
+# Modes that are keys of a recipe, and others.
+KEYS = {
+    "middle maps": ["schedule.maps=middle"],
+    "strips": ["data.columns=64"],
+    "both": ["schedule.maps=middle", "data.columns=64"],
+}
+MODES = (BASE, *KEYS, "bf16", "checkpointing", "plain layout")
 THREADS_THAT_READ = (1, 2, 4)
 # Number of batches in the real loop, and how many at its start are ignored because they wait for
 # the disk.
@@ -96,10 +104,11 @@ ratios are medians over pairs of steps. Other work shared the cores during the m
 times are not given.
 
 **Modes** are compared with `fp32` one by one. `fp32` is what `cmrrecon train` does by default on a
-CPU: activations are kept, and convolutions use the channels-last layout. `bf16` is `--set
-schedule.precision=bf16`, `checkpointing` is `--checkpointing`, and `plain layout` undoes channels
-last. `compiled` is `torch.compile` of the U-Nets; `cmrrecon train` does not offer it, and it was
-measured for only one network because it takes minutes.
+CPU: activations are kept, and convolutions use the channels-last layout. `middle maps` is `--set
+schedule.maps=middle`, `strips` is `--set data.columns=64`, and `both` is the two together; a strip
+counts as a window. `bf16` is `--set schedule.precision=bf16`, `checkpointing` is `--checkpointing`,
+and `plain layout` undoes channels last. `compiled` is `torch.compile` of the U-Nets; `cmrrecon
+train` does not offer it, and it was measured for only one network because it takes minutes.
 
 **Memory** is the peak of the resident memory of a process in its first steps, in addition to its
 memory before the first step (libraries, weights, windows). *plan*: the prediction of `cmrrecon
@@ -116,6 +125,9 @@ paper's size is the size in `--recipe promptmr`, on a small matrix. Scans are si
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["builds"]:
+        training_builds.main(sys.argv[2:])
+        return
     words = arguments()
     if words.measure:
         print(json.dumps(MEASURES[words.measure](CASES[words.case], words.store, words.mode)))
@@ -257,7 +269,7 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
     from cmrrecon import SamplingMask
     from cmrrecon.training.batch import Sample
 
-    recipe, windows = prepared(case, store)
+    windows = prepared(case, store)[1]
     places = [
         windows.places[number * len(windows) // (case.rounds + 1)]
         for number in range(case.rounds + 1)
@@ -275,10 +287,12 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
             f"{1e3 * statistics.median(times):.0f} ms ({kind})" for kind, times in making.items()
         )
     }
-    runs = {mode: run_of(recipe, mode) for mode in MODES}
+    given = {mode: prepared(case, store, mode) for mode in MODES}
+    runs = {mode: run_of(recipe, mode) for mode, (recipe, _) in given.items()}
     facts["parameters"] = sum(parameter.numel() for parameter in runs[BASE].network.parameters())
     if case.thorough:
-        compiled, start = run_of(recipe, COMPILED), cpu_seconds()
+        given[COMPILED] = given[BASE]
+        compiled, start = run_of(given[BASE][0], COMPILED), cpu_seconds()
         try:
             step(compiled, samples[0])
             runs[COMPILED] = compiled
@@ -286,8 +300,9 @@ def measure_speed(case: Case, store: Path, _: str) -> dict[str, Any]:
         except Exception as error:  # there is no working compiler: the record states the reason
             facts["not compiled"] = str(error).splitlines()[0]
     seconds: dict[str, list[float]] = defaultdict(list)
-    for sample in samples[: case.rounds + 1]:
+    for place in places:
         for mode, run in runs.items():
+            sample = given[mode][1].sample(place, 0)
             start = time.process_time()
             step(run, sample)
             seconds[mode].append(time.process_time() - start)
@@ -299,7 +314,7 @@ def measure_memory(case: Case, store: Path, mode: str) -> dict[str, Any]:
     from cmrrecon.training.dataset import KEPT_BYTES
     from cmrrecon.training.plan import make_plan
 
-    recipe, windows = prepared(case, store)
+    recipe, windows = prepared(case, store, mode)
     run = run_of(recipe, mode)
     samples = [windows.sample(place, 0) for place in windows.places[: case.rounds]]
     whole = make_plan(recipe, windows.entries, cpu(), checkpointing=mode == "checkpointing").step_mb
@@ -313,13 +328,13 @@ def measure_memory(case: Case, store: Path, mode: str) -> dict[str, Any]:
 MEASURES = {"speed": measure_speed, "memory": measure_memory}
 
 
-def prepared(case: Case, store: Path) -> tuple["Recipe", "Windows"]:
-    """Return the recipe and its windows."""
+def prepared(case: Case, store: Path, mode: str = BASE) -> tuple["Recipe", "Windows"]:
+    """Return the recipe in this mode, and its windows."""
     from cmrrecon.training import recipe as recipes
     from cmrrecon.training.dataset import Windows
     from cmrrecon.training.entries import read_entries
 
-    recipe = recipes.load(case.recipe, case.settings)
+    recipe = recipes.load(case.recipe, [*case.settings, *KEYS.get(mode, [])])
     return recipe, Windows(
         store, read_entries(store), WINDOW, recipe.sampling, recipe.data, recipe.schedule.seed
     )

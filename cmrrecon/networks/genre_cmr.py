@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.networks.base import Output, check_window
-from cmrrecon.networks.layers import recomputed, safe_rss
+from cmrrecon.networks.layers import recomputed
 from cmrrecon.networks.prompt_unet import (
     CASCADE_UNET,
     NO_HISTORY,
@@ -34,9 +34,16 @@ from cmrrecon.networks.prompt_unet import (
     UnetConfig,
     crop,
 )
-from cmrrecon.networks.promptmr import centre_first, combine, corner_first, fft2, ifft2
+from cmrrecon.networks.promptmr import (
+    centre_first,
+    combine,
+    corner_first,
+    enter,
+    leave,
+    to_images,
+    to_kspace,
+)
 from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
-from cmrrecon.operators.fourier import ifft2c
 
 Residual = Literal["image", "feature", "none"]
 Gate = Literal["learnt", "one"]
@@ -129,7 +136,7 @@ class GenreCMR(UnrolledNetwork):
         check_window(kspace, mask, self.frames)
         if maps is None:
             maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
-        y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
+        y, m, s = enter(kspace, mask, maps)
         middle = self.frames // 2
         k, carried = y, None
         images, kspaces, features = [], [], []
@@ -139,8 +146,9 @@ class GenreCMR(UnrolledNetwork):
                 self.checkpointing, self._step, cascade, k, carried, y, m, s
             )
             if self.training or cascade is self.cascades[-1]:
-                kspaces.append(centre_first(k[:, middle]).mT)
-                images.append(safe_rss(ifft2c(kspaces[-1])))
+                image, predicted = leave(k[:, middle], m)
+                images.append(image)
+                kspaces.append(predicted)
                 features.append(crop(feature, *k.shape[-2:]))
 
         return Output(
@@ -159,12 +167,12 @@ class GenreCMR(UnrolledNetwork):
         """Return the next k-space, what is passed to the next cascade, and the features."""
         gated = None if carried is None else cascade.gate * carried
         negative, _, feature = cascade.model(
-            centre_first(combine(ifft2(k), s)),
+            centre_first(combine(to_images(k, m), s)),
             NO_HISTORY,
             gated if self.residual == "feature" else None,
         )
         negative = corner_first(negative)
         update = -negative if self.residual != "image" or gated is None else gated - negative
-        k = k - cascade.step * m * (k - y) + fft2(update[:, :, None] * s)
+        k = k - cascade.step * m * (k - y) + to_kspace(update[:, :, None] * s, m)
 
         return k, {"image": update, "feature": feature, "none": None}[self.residual], feature

@@ -22,8 +22,11 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        weighted: Tensor = x * self.conv_du(x.mean((-2, -1), keepdim=True))
-        return weighted
+        # On a single pixel, a 1 x 1 convolution is a matrix product, which costs less.
+        squeeze, expand = self.conv_du.parameters()
+        inner = functional.linear(x.mean((-2, -1)), squeeze.flatten(1)).relu()
+        weights = functional.linear(inner, expand.flatten(1)).sigmoid()
+        return x * weights.view(*weights.shape, 1, 1)
 
 
 class ChannelAttentionBlock(nn.Module):

@@ -141,12 +141,16 @@ class PromptUnet(ConvolutionalBody):
         self.conv_last = nn.Conv2d(dims[0], channels_out, 5, padding=2, bias=False)
 
     def forward(
-        self, x: Tensor, history: History = NO_HISTORY, carried: Tensor | None = None
+        self,
+        x: Tensor,
+        history: History = NO_HISTORY,
+        carried: Tensor | None = None,
+        used: Sequence[int] | None = None,
     ) -> tuple[Tensor, History, Tensor]:
         """Return the output, the history for the next cascade, and the last features.
 
         The last features (batch, features, h, w) enter the last convolution. `carried` is added to
-        them.
+        them. With `used`, only these output channels are computed.
         """
         skip1, x = self.enc_level1(self.feat_extract(x))
         skip2, x = self.enc_level2(x)
@@ -159,7 +163,9 @@ class PromptUnet(ConvolutionalBody):
         x, past1 = self.dec_level1(x, self.prompt_level1(x), self.skip_attn1(skip1), history[0])
         x = x if carried is None else x + carried
 
-        return self.conv_last(x), (past1, past2, past3), x
+        last = self.conv_last
+        out = last(x) if used is None else functional.conv2d(x, last.weight[[*used]], padding=2)
+        return out, (past1, past2, past3), x
 
 
 def crop(padded: Tensor, h: int, w: int) -> Tensor:
@@ -187,6 +193,7 @@ class NormPromptUnet(nn.Module):
         trainable_prompts: bool = False,
     ) -> None:
         super().__init__()
+        self.images_out = images_out
         self.unet = PromptUnet(
             2 * images_in,
             2 * images_out,
@@ -197,15 +204,23 @@ class NormPromptUnet(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, history: History = NO_HISTORY, carried: Tensor | None = None
+        self,
+        x: Tensor,
+        history: History = NO_HISTORY,
+        carried: Tensor | None = None,
+        used: Sequence[int] | None = None,
     ) -> tuple[Tensor, History, Tensor]:
-        """Apply `PromptUnet` to images (batch, image, h, w); features and history stay padded."""
+        """Apply `PromptUnet` to images (batch, image, h, w); features and history stay padded.
+
+        With `used`, only these images are returned.
+        """
         channels = torch.cat([x.real, x.imag], 1)
         standard, mean, std = standardise(channels, (1, 2, 3))
         h, w = x.shape[-2:]
         top, left = (-h % MULTIPLE) // 2, (-w % MULTIPLE) // 2
         padded = functional.pad(standard, (left, -w % MULTIPLE - left, top, -h % MULTIPLE - top))
-        out, history, features = self.unet(padded, history, carried)
+        channels_used = None if used is None else [*used, *(self.images_out + i for i in used)]
+        out, history, features = self.unet(padded, history, carried, channels_used)
         real, imaginary = (crop(out, h, w) * std + mean).chunk(2, 1)
         return torch.complex(real.contiguous(), imaginary.contiguous()), history, features
 

@@ -22,7 +22,6 @@ from cmrrecon.networks.base import Output, check_window
 from cmrrecon.networks.layers import recomputed, safe_rss
 from cmrrecon.networks.prompt_unet import CASCADE_UNET, SENSITIVITY_UNET, NormPromptUnet, UnetConfig
 from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
-from cmrrecon.operators.fourier import ifft2c
 
 Variant = Literal["kspace", "image"]
 
@@ -94,7 +93,7 @@ class PromptMR(UnrolledNetwork):
         check_window(kspace, mask, self.frames)
         if maps is None:
             maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
-        y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
+        y, m, s = enter(kspace, mask, maps)
         middle = self.frames // 2
 
         if self.variant == "kspace":
@@ -103,19 +102,19 @@ class PromptMR(UnrolledNetwork):
                 k = recomputed(self.checkpointing, kspace_step, cascade, k, y, m, s)
             k = k[:, middle]
         else:
-            x0 = x = combine(ifft2(y * m), s)
+            x0 = x = combine(to_images(y * m, m), s)
             for cascade in self.cascades:
                 x = recomputed(self.checkpointing, image_step, cascade, x, x0, m, s)
-            k = fft2(x[:, middle, None] * s[:, middle])
+            k = to_kspace(x[:, middle, None] * s[:, middle], m)
 
-        k = centre_first(k).mT
-        return Output(safe_rss(ifft2c(k)), k, maps[:, middle])
+        image, k = leave(k, m)
+        return Output(image, k, maps[:, middle])
 
 
 def kspace_step(cascade: Cascade, k: Tensor, y: Tensor, m: Tensor, s: Tensor) -> Tensor:
     """Do one step of the variant "kspace" on (batch, frame, coil, h, w)."""
-    update = corner_first(cascade.model(centre_first(combine(ifft2(k), s)))[0])
-    stepped: Tensor = k - cascade.dc_weight * m * (k - y) - fft2(update[:, :, None] * s)
+    update = corner_first(cascade.model(centre_first(combine(to_images(k, m), s)))[0])
+    stepped: Tensor = k - cascade.dc_weight * m * (k - y) - to_kspace(update[:, :, None] * s, m)
     return stepped
 
 
@@ -133,12 +132,45 @@ def combine(coil_images: Tensor, s: Tensor) -> Tensor:
 
 def normal(x: Tensor, m: Tensor, s: Tensor) -> Tensor:
     """Apply `A^H A` with A = M F S to images (batch, frame, h, w), all with corners first."""
-    return combine(ifft2(fft2(x[:, :, None] * s) * m), s)
+    return combine(to_images(to_kspace(x[:, :, None] * s, m) * m, m), s)
 
 
-# Between cascades, k-space, coil images and maps have their centres in the corner, as plain Fourier
-# transforms expect. Centring the few combined images for the U-Nets leads to the same result and
-# costs less than centring every coil in every transform.
+# Between cascades, k-space, coil images and maps are (..., x, y) and have their centres in the
+# corner, as plain Fourier transforms expect. Centring the few combined images for the U-Nets leads
+# to the same result and costs less than centring every coil in every transform.
+#
+# Line masks never mix columns. Their k-space is transformed to images along x once, at the start,
+# and every later transform is along y alone.
+
+
+def enter(kspace: Tensor, mask: Tensor, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return k-space, mask and maps as they are between cascades; see `WindowNetwork.forward`."""
+    y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
+    return (torch.fft.ifft(y, dim=-2, norm="ortho") if has_lines(m) else y), m, s
+
+
+def leave(k: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+    """Return RSS images (batch, y, x) and k-space (batch, coil, y, x) of a frame."""
+    images = centre_first(safe_rss(to_images(k, m))).mT
+    whole = torch.fft.fft(k, dim=-2, norm="ortho") if has_lines(m) else k
+    return images, centre_first(whole).mT
+
+
+def has_lines(m: Tensor) -> bool:
+    """Return whether a mask (batch, frame, 1, x|1, y) has whole lines."""
+    return m.shape[-2] == 1
+
+
+def to_kspace(x: Tensor, m: Tensor) -> Tensor:
+    """Apply the orthonormal Fourier transform along the axes that the mask undersamples."""
+    k: Tensor = torch.fft.fftn(x, dim=(-1,) if has_lines(m) else (-2, -1), norm="ortho")
+    return k
+
+
+def to_images(k: Tensor, m: Tensor) -> Tensor:
+    """Apply the inverse of `to_kspace`, which is also its adjoint."""
+    x: Tensor = torch.fft.ifftn(k, dim=(-1,) if has_lines(m) else (-2, -1), norm="ortho")
+    return x
 
 
 def corner_first(x: Tensor) -> Tensor:
@@ -151,15 +183,3 @@ def centre_first(x: Tensor) -> Tensor:
     """Move the corner of the last two axes to the centre."""
     shifted: Tensor = torch.fft.fftshift(x, (-2, -1))
     return shifted
-
-
-def fft2(x: Tensor) -> Tensor:
-    """Apply the orthonormal Fourier transform over the last two axes, without centring."""
-    k: Tensor = torch.fft.fft2(x, norm="ortho")
-    return k
-
-
-def ifft2(k: Tensor) -> Tensor:
-    """Apply the inverse of `fft2`, which is also its adjoint."""
-    x: Tensor = torch.fft.ifft2(k, norm="ortho")
-    return x

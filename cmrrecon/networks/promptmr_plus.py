@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrrecon.networks.base import Output, check_window
-from cmrrecon.networks.layers import recomputed, safe_rss
+from cmrrecon.networks.layers import recomputed
 from cmrrecon.networks.prompt_unet import (
     CASCADE_UNET,
     NO_HISTORY,
@@ -42,12 +42,13 @@ from cmrrecon.networks.promptmr import (
     centre_first,
     combine,
     corner_first,
-    fft2,
-    ifft2,
+    enter,
+    leave,
     normal,
+    to_images,
+    to_kspace,
 )
 from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
-from cmrrecon.operators.fourier import ifft2c
 
 # The images of the adaptive input: the iterate, u, z, x0 and u - x0. The latent z is number 2.
 SLOTS = 5
@@ -106,6 +107,8 @@ class PromptMRPlus(UnrolledNetwork):
             checkpointing,
         )
 
+        self.used = [*range(frames), *range(LATENT * frames, (LATENT + 1) * frames)]
+
         shared = nn.PReLU()
         joint = frames if joint_maps else 1
         self.sens_net = SensitivityNetwork(
@@ -124,9 +127,9 @@ class PromptMRPlus(UnrolledNetwork):
         if maps is None:
             maps = self.sens_net(kspace, mask, acs, again=self.checkpointing)
 
-        y, m, s = corner_first(kspace.mT), corner_first(mask.mT[:, :, None]), corner_first(maps.mT)
+        y, m, s = enter(kspace, mask, maps)
         middle = self.frames // 2
-        x0 = combine(ifft2(y * m), s)
+        x0 = combine(to_images(y * m, m), s)
         history, latent = NO_HISTORY, x0
 
         if self.variant == "image":
@@ -135,7 +138,7 @@ class PromptMRPlus(UnrolledNetwork):
                 x, latent, history = recomputed(
                     self.checkpointing, self._image_step, cascade, x, latent, history, x0, m, s
                 )
-            k = fft2(x[:, middle, None] * s[:, middle])
+            k = to_kspace(x[:, middle, None] * s[:, middle], m)
         else:
             k = y
             for index, cascade in enumerate(self.cascades):
@@ -146,8 +149,8 @@ class PromptMRPlus(UnrolledNetwork):
                 )  # fmt: skip
             k = k[:, middle]
 
-        k = centre_first(k).mT
-        return Output(safe_rss(ifft2c(k)), k, maps[:, middle])
+        image, k = leave(k, m)
+        return Output(image, k, maps[:, middle])
 
     def _image_step(
         self,
@@ -175,21 +178,21 @@ class PromptMRPlus(UnrolledNetwork):
         m: Tensor,
         s: Tensor,
     ) -> tuple[Tensor, Tensor, History]:
-        u = combine(ifft2(k * m), s)
-        slots = [combine(ifft2(k), s), *([x0] * 4 if first else [u, latent, x0, u - x0])]
+        u = combine(to_images(k * m, m), s)
+        slots = [combine(to_images(k, m), s), *([x0] * 4 if first else [u, latent, x0, u - x0])]
         update, latent, history = self._update(cascade, slots, history)
-        return k - cascade.dc_weight * m * (k - y) - fft2(update[:, :, None] * s), latent, history
+        stepped = k - cascade.dc_weight * m * (k - y) - to_kspace(update[:, :, None] * s, m)
+        return stepped, latent, history
 
     def _update(
         self, cascade: Cascade, slots: list[Tensor], history: History
     ) -> tuple[Tensor, Tensor, History]:
-        """Return the update, the new latent and the new history."""
-        out, history, _ = cascade.model(
-            centre_first(torch.cat(slots, 1) if self.adaptive else slots[0]), history
-        )
+        """Return the update, the new latent and the new history.
+
+        The U-Net has as many outputs as inputs, of which only these two are computed. Without the
+        adaptive input there is no latent.
+        """
+        images, used = (torch.cat(slots, 1), self.used) if self.adaptive else (slots[0], None)
+        out, history, _ = cascade.model(centre_first(images), history, used=used)
         out = corner_first(out)
-        return (
-            out[:, : self.frames],
-            out[:, LATENT * self.frames : (LATENT + 1) * self.frames],
-            history,
-        )
+        return out[:, : self.frames], out[:, self.frames :], history

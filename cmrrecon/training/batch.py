@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmrrecon.networks.base import Output
+from cmrrecon.networks.base import Output, WindowNetwork
 from cmrrecon.networks.labelled import LabelledNetwork, Labels
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
@@ -88,13 +88,29 @@ class Batch:
             return rss(ifft2c(self.kspace[:, self.kspace.shape[1] // 2]))
         return rss(ifft2c(self.kspace[0]))[..., self.columns]
 
-    def given_to(self, network: nn.Module) -> Output:
-        """Apply a network to the batch."""
+    def given_to(self, network: nn.Module, *, middle_maps: bool = False) -> Output:
+        """Apply a network to the batch.
+
+        With `middle_maps`, a network with coil maps of single frames has those of the middle frame
+        in all frames.
+        """
         more: dict[str, Any] = {} if self.columns is None else {"columns": self.columns}
+        if middle_maps and isinstance(network, WindowNetwork) and network.shares_maps:
+            more["maps"] = self._middle_maps(network)
         if isinstance(network, LabelledNetwork):
             more["labels"] = self.labels
+
         output: Output = network(self.kspace, self.mask, self.acs, **more)
         return output
+
+    def _middle_maps(self, network: WindowNetwork) -> Tensor:
+        """Return the maps of the middle frame (batch, frame, coil, y, x), the same in all."""
+        frames, estimate = network.frames, network.sensitivity
+        assert estimate is not None
+        middle = [frames // 2]
+        mask = self.mask if self.mask.shape[1] == 1 else self.mask[:, middle]
+        maps: Tensor = estimate(self.kspace[:, middle], mask, self.acs, again=network.checkpointing)
+        return maps.expand(-1, frames, -1, -1, -1)
 
 
 def collate(found: Sequence[Sample], device: torch.device) -> Batch:

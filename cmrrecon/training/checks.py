@@ -11,6 +11,7 @@ from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.sampling.make import make_mask
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.training.recipe import Recipe, Sampling
+from cmrrecon.training.strips import LEAST_COLUMNS
 
 # Side of the matrix for which patterns are tried.
 PROBE = 192
@@ -90,6 +91,10 @@ def _check_numbers(recipe: Recipe) -> None:
         "optimiser.weight_decay": (optimiser.weight_decay >= 0, "a non-negative number"),
         "optimiser.step": (optimiser.step >= 1, "one epoch or more"),
         "optimiser.accumulate": (optimiser.accumulate >= 1, "one batch or more"),
+        "data.columns": (
+            recipe.data.columns == 0 or recipe.data.columns >= LEAST_COLUMNS,
+            f"0 for whole scans, or at least {LEAST_COLUMNS}",
+        ),
         "data.validation": (
             0 <= recipe.data.validation < 1,
             "a fraction of the subjects, from 0 to below 1",

@@ -29,6 +29,7 @@ from cmrrecon.training.batch import Sample
 from cmrrecon.training.entries import Entry, digest, domain_of
 from cmrrecon.training.labels import inside_boxes, presence
 from cmrrecon.training.recipe import Data, Sampling
+from cmrrecon.training.strips import columns_of, strip, trained_shape
 
 # Memory for slices, and the number of slices kept in any case, since the next batch is prepared
 # while the present one is in use.
@@ -65,8 +66,8 @@ class Source(Protocol):
     def scan(self, place: Place) -> str:
         """Return the name of the scan of a place."""
 
-    def shape(self, place: Place) -> tuple[int, ...]:
-        """Return the shape, which must be the same for all samples of a batch."""
+    def shape(self, place: Place, epoch: int) -> tuple[int, ...]:
+        """Return the shape in an epoch, which must be the same for all samples of a batch."""
 
     def middles(self) -> list[Place]:
         """Return example places for pictures."""
@@ -92,8 +93,8 @@ class Windows:
     seed : int
         Determines all random choices.
     fixed : bool
-        Whether the windows are for validation: each place always has the same mask, and nothing is
-        augmented.
+        Whether the windows are for validation: each place always has the same mask, scans are
+        whole, and nothing is augmented.
     rows : callable or None
         Maps a frame and the number of frames to the frames of its window; None uses `data.window`.
     """
@@ -152,9 +153,10 @@ class Windows:
         """Return the path of the scan of a place, relative to the store."""
         return str(self.entries[place.scan]["path"])
 
-    def shape(self, place: Place) -> tuple[int, ...]:
+    def shape(self, place: Place, epoch: int) -> tuple[int, ...]:
         """Return the shape (coil, y, x), which must be the same for all samples of a batch."""
-        return tuple(self.entries[place.scan]["shape"][2:])
+        columns = 0 if self.fixed else columns_of(self.data, epoch)
+        return trained_shape(self.entries[place.scan], columns)
 
     def middles(self) -> list[Place]:
         """Return the middle frame of the middle slice of the first scan of each domain."""
@@ -176,13 +178,15 @@ class Windows:
         )
 
         full = self._slice(place.scan, place.index)
-        frames, _, y, x = full.shape
+        frames, (_, y, x) = len(full), self.shape(place, epoch)
         rows = self.rows(place.frame, frames) if self.width else list(range(frames))
         kspace, limit = full[rows] / entry["scale"], max(entry["limits"]) / entry["scale"]
 
         lesion = inside_boxes(entry, place.index, self.data.classes)
         if not self.fixed:
             kspace, lesion, limit = augment(kspace, lesion, limit, self.data, draw)
+        if x < kspace.shape[-1]:
+            kspace, lesion = strip(kspace, lesion, x, draw)
 
         mask, pattern, acceleration = self._mask(draw, epoch, frames, y, x)
         mask = mask[rows] if len(mask) > 1 else mask
@@ -284,10 +288,10 @@ def batches(
     open_batches: dict[tuple[int, ...], list[Place]] = defaultdict(list)
     finished = []
     for place in places:
-        batch = open_batches[windows.shape(place)]
-        batch.append(place)
-        if len(batch) == size(windows.shape(place)):
-            finished.append(open_batches.pop(windows.shape(place)))
+        shape = windows.shape(place, epoch)
+        open_batches[shape].append(place)
+        if len(open_batches[shape]) == size(shape):
+            finished.append(open_batches.pop(shape))
     return [*finished, *open_batches.values()]
 
 

@@ -17,6 +17,7 @@ from cmrrecon.tools.machine import available_cores
 from cmrrecon.training.dataset import KEPT_BYTES
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.recipe import Recipe
+from cmrrecon.training.strips import columns_of, trained_shape
 
 # The fraction of the memory that the plan may use; the rest is for losses, discriminator, libraries
 # and fragmentation.
@@ -106,7 +107,7 @@ def make_plan(
         return Plan({}, bool(checkpointing), "bf16" if half else "fp32", threads, 0, memory >> 20)
 
     free = MEMORY_SHARE * memory - _kept_bytes(recipe, network, device)
-    scans = _windows_by_shape(entries)
+    scans = _windows_by_shape(recipe, entries)
     largest = max(scans, key=_samples)
     saved, needed = _checkpointed(recipe, largest, free, checkpointing)
 
@@ -140,12 +141,14 @@ def _kept_bytes(recipe: Recipe, network: WindowNetwork, device: torch.device) ->
     return parameters * each + (KEPT_BYTES if device.type == "cpu" else 0)
 
 
-def _windows_by_shape(entries: Sequence[Entry]) -> Counter[tuple[int, ...]]:
+def _windows_by_shape(recipe: Recipe, entries: Sequence[Entry]) -> Counter[tuple[int, ...]]:
     """Return the number of windows for each shape (coil, y, x); empty slices have none."""
     scans: Counter[tuple[int, ...]] = Counter()
-    for entry in entries:
-        frames, slices, *shape = entry["shape"]
-        scans[tuple(shape)] += frames * (slices - len(entry["empty_slices"]))
+    for columns in {columns_of(recipe.data, epoch) for epoch in range(recipe.schedule.epochs)}:
+        for entry in entries:
+            frames, slices = entry["shape"][:2]
+            windows = frames * (slices - len(entry["empty_slices"]))
+            scans[trained_shape(entry, columns)] += windows
     return scans
 
 

@@ -101,6 +101,10 @@ class Data:
     noise : float
         The largest standard deviation of the noise that is added to the input but not to the
         target, relative to bright tissue.
+    columns : int
+        The width of strips to train on; 0 for whole scans. Validation is always on whole scans.
+    whole_from : int or None
+        The epoch, from 0, that returns to whole scans, so that the network gets used to them.
     validation : float
         The fraction of the subjects that are reserved for validation.
     classes : tuple of str
@@ -120,6 +124,8 @@ class Data:
     fov: float = 0.0
     coil_dropout: float = 0.0
     noise: float = 0.0
+    columns: int = 0
+    whole_from: int | None = None
     validation: float = 0.15
     classes: tuple[str, ...] = ()
     scenes: int = 0
@@ -149,6 +155,9 @@ class Schedule:
     precision : str
         The precision of the convolutions. "auto" means "fp32", or "bf16" on a GPU if a window would
         not fit otherwise.
+    maps : str
+        The coil maps of a window: one set for each "frame", as in reconstruction, or that of the
+        "middle" frame for all. It does not affect networks with joint maps of all frames.
     seed : int
         Determines all random choices.
     """
@@ -160,6 +169,7 @@ class Schedule:
     patience: int = 0
     save_every: float = 300.0
     precision: Literal["auto", Precision] = "auto"
+    maps: Literal["frame", "middle"] = "frame"
     seed: int = 42
 
 

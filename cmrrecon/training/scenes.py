@@ -65,7 +65,7 @@ class Scenes:
         """Return the number of the scene of a place."""
         return f"scene {place.scan}"
 
-    def shape(self, place: Place) -> tuple[int, ...]:
+    def shape(self, place: Place, epoch: int) -> tuple[int, ...]:
         """Return a different value for every scan, so that each is a batch of its own."""
         return (place.scan,)
 

@@ -156,7 +156,8 @@ class Run:
         # Only convolutions use lower precision. Fourier transforms and data consistency are
         # complex, which autocast leaves alone, and the losses are computed outside.
         with torch.autocast(batch.kspace.device.type, torch.bfloat16, enabled=half):
-            return batch.given_to(self.network)
+            middle = self.recipe.schedule.maps == "middle"
+            return batch.given_to(self.network, middle_maps=middle)
 
     def update(self, epoch_end: Path | None = None) -> float:
         """Clip the gradients and step every optimiser; return the norm of the network's gradient.
@@ -227,7 +228,7 @@ def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """Return AdamW for the trained parameters of a network."""
     trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
-        trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay
+        trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay, fused=True
     )
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from refusals import refused
 from torch import nn
+from torch.nn import functional
 
 from cmrrecon.losses.adversarial import discriminator_loss, generator_loss
 from cmrrecon.losses.distribution_alignment import (
@@ -15,6 +16,7 @@ from cmrrecon.losses.edge_aware import edge_aware_loss, edge_region, edge_streng
 from cmrrecon.losses.perceptual import PerceptualLoss, vgg19
 from cmrrecon.losses.ssim import l1_loss, ssim_loss
 from cmrrecon.metrics import ssim
+from cmrrecon.networks.patch_gan import PatchGAN
 
 
 def rand(*shape, seed=0):
@@ -163,6 +165,19 @@ def test_labels_are_as_in_the_papers():
     assert discriminator_loss(judge, [real], fake, zero).item() == pytest.approx(20, rel=1e-3)
     assert generator_loss(judge, real, zero).item() == pytest.approx(0, abs=1e-6)
     assert generator_loss(judge, fake, zero).item() == pytest.approx(20, rel=1e-3)
+
+
+def test_the_discriminators_loss_is_half_for_the_target_and_half_for_the_mean_of_the_images():
+    judge, zero = PatchGAN(channels=4), torch.rand(2, 32, 40)
+    target, *images = torch.rand(4, 2, 32, 40)
+
+    def entropy(candidate, label):
+        logits = judge(candidate, zero)
+        return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+
+    fakes = sum(entropy(image, 1.0) for image in images) / len(images)
+    expected = 0.5 * (entropy(target, 0.0) + fakes)
+    torch.testing.assert_close(discriminator_loss(judge, images, target, zero), expected)
 
 
 @pytest.fixture(scope="module")

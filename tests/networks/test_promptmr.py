@@ -95,6 +95,17 @@ def test_the_samples_of_a_batch_are_independent(network):
     torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-5 * float(alone.max()))
 
 
+def test_lines_are_the_same_as_all_their_samples(network):
+    kspace, mask, _ = window()
+    maps = ifft2c(kspace)
+    maps = maps / rss(maps)[:, :, None]
+    samples = mask.expand(-1, -1, -1, kspace.shape[-1])
+    lines, single = (network(kspace, kind, 12, maps=maps) for kind in (mask, samples))
+    largest = float(single.image.detach().max())
+    torch.testing.assert_close(lines.image, single.image, atol=1e-5 * largest, rtol=1e-4)
+    torch.testing.assert_close(lines.kspace, single.kspace, atol=1e-4 * largest, rtol=1e-3)
+
+
 def test_given_maps_are_used(network):
     kspace, mask, _ = window()
     with torch.no_grad():

@@ -31,8 +31,11 @@ VARNET = [
     "network.sensitivity_pools=1",
 ]
 # All parts with a state: discriminator, banks of distribution alignment, weights by variation,
-# running average.
+# running average; and all that is drawn for a sample.
 FULL = [
+    "data.columns=32",
+    "data.whole_from=1",
+    "schedule.maps=middle",
     f"network.unet={UNET}",
     f"network.sensitivity_unet={UNET}",
     "schedule.average=0.9",

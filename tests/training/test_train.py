@@ -366,6 +366,7 @@ def test_a_run_refuses_another_recipe(data, tmp_path):
         (["--recipe", "promptmr", "--set", "optimiser.lr=fast"], "found", "fast"),
         (["--recipe", "promptmr", "--set", "network.cascade=3"], "remedy", "cascades"),
         (["--recipe", "promptmr", "--set", "lr"], "code", "option-value"),
+        (["--recipe", "promptmr", "--set", "data.columns=23"], "expected", "24"),
         (["--recipe", "promptmr", "--set", "losses.weighting=max"], "expected", "sum, variation"),
         (
             ["--recipe", "e2e-varnet", *small("e2e-varnet", "data.domain=['planet']")],
@@ -528,7 +529,7 @@ def test_batches_hold_windows_of_one_size_and_an_epoch_every_window(data):
     assert sorted((p.scan, p.frame) for batch in order for p in batch) == sorted(
         (p.scan, p.frame) for p in seen.places
     )
-    assert all(len({seen.shape(place) for place in batch}) == 1 for batch in order)
+    assert all(len({seen.shape(place, 0) for place in batch}) == 1 for batch in order)
     assert order == batches(windows(data), 0, lambda shape: 2)
     assert order != batches(seen, 1, lambda shape: 2)
 
