@@ -250,7 +250,7 @@ class VSharp3D(SeriesNetwork):
         check_window(kspace, mask)
         if len(kspace) != 1:
             raise ValueError("one series at a time")
-        together = None if torch.is_grad_enabled() else KEPT_TOGETHER
+        together = None if torch.is_grad_enabled() else _together(kspace.device)
         maps = self.sens_net(kspace, mask, acs, together, self.checkpointing)
         self.admm.checkpointing = self.checkpointing
 
@@ -263,8 +263,9 @@ class VSharp3D(SeriesNetwork):
         ghost = self.ghost().eval()
         series = _window(frames, coils, y, x, lines)
         steps = footprint(ghost.admm, *series)
+        together = _together(self.admm.rho.device)
         maps = footprint(
-            lambda images: ghost.sens_net.refined(images, KEPT_TOGETHER, False), series[-1]
+            lambda images: ghost.sens_net.refined(images, together, False), series[-1]
         )
         return Footprint(steps.flops + maps.flops, max(steps.nbytes, maps.nbytes))
 
@@ -293,8 +294,17 @@ def _reconstructed(
     solutions = admm(first, adjoint, used.mT, s)
 
     images = [(_modulus(x) * scale).mT for x in solutions]
-    model = fft2c((solutions[-1] * scale)[:, :, None] * s)
-    return images, torch.where(known.mT[:, :, None], y, model).mT, scale.flatten()
+    last = (solutions[-1] * scale)[:, :, None]
+    return images, _completed(y, known.mT[:, :, None], last, s).mT, scale.flatten()
+
+
+def _completed(y: Tensor, known: Tensor, image: Tensor, maps: Tensor) -> Tensor:
+    """Return k-space (batch, frame, coil, h, w) with that of an image where it is not known."""
+    known = known.expand(-1, y.shape[1], -1, -1, -1)
+    # Frame by frame, the coil images need little memory.
+    given = (torch.split(part, 1, 1) for part in (y, known, image, maps))
+    frames = (torch.where(k, m, fft2c(x * s)) for m, k, x, s in zip(*given, strict=True))
+    return torch.cat(list(frames), 1)
 
 
 def normal(x: Tensor, mask: Tensor, maps: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -336,6 +346,14 @@ def _modulus(x: Tensor) -> Tensor:
 
 def _half_normal(count: int, sigma: float) -> Tensor:
     return nn.init.trunc_normal_(torch.empty(count), 0.0, sigma, 0.0, 2.0)
+
+
+def _together(device: torch.device) -> int:
+    """Return how many coil images pass through the map network at once.
+
+    On a CPU, several would not fit into the cache.
+    """
+    return 1 if device.type == "cpu" else KEPT_TOGETHER
 
 
 def _window(frames: int, coils: int, y: int, x: int, lines: bool) -> tuple[Kind, ...]:

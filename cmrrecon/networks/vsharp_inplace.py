@@ -92,6 +92,23 @@ def _convolved_in_time(x: Tensor, weight: Tensor, added: Tensor | None) -> Tenso
     return out.transpose(1, 2)
 
 
+def dilated(block: nn.Sequential, x: Tensor) -> Tensor:
+    """Apply padding, a dilated 3-D convolution and ReLU, the layers of an `Initialiser`."""
+    layer = block[1]
+    assert isinstance(layer, nn.Conv3d)
+    frames, dilation = _frames(x), int(layer.dilation[0])
+    batch, length, _, *sizes = frames.shape
+    weight = layer.weight.transpose(1, 2).flatten(1, 2)
+    out = x.new_empty((batch, length, layer.out_channels, *sizes))
+
+    for one, t in product(range(batch), range(length)):
+        around = [min(max(t + step, 0), length - 1) for step in (-dilation, 0, dilation)]
+        near = torch.cat([frames[one, s] for s in around])[None]
+        near = functional.pad(near, [dilation] * 4, mode="replicate")
+        out[one, t] = functional.conv2d(near, weight, layer.bias, dilation=dilation)[0].relu_()
+    return out.transpose(1, 2)
+
+
 def doubled(layer: nn.Module, x: Tensor, shape: Sequence[int]) -> Tensor:
     """Apply a transposed convolution, instance norm and LeakyReLU, and reflect missing lines.
 

@@ -232,7 +232,8 @@ class Initialiser(ConvolutionalBody):
     def _whole(self, x: Tensor) -> Tensor:
         kept: list[Tensor] = []
         for block in self.conv_blocks:
-            x = block(x)
+            assert isinstance(block, nn.Sequential)
+            x = inplace.dilated(block, x) if x.ndim == 5 and not torch.is_grad_enabled() else block(x)
             kept = [*kept, x][-self.outputs :]
         result: Tensor = self.activation(self.out_block(torch.cat(kept, 1)))
         return result
