@@ -54,7 +54,9 @@ def convolved(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
         return _convolved_in_time(x, weight, added)
 
     batch, _, length, width = x.shape
-    rows = max(1, SLAB // (batch * len(weight) * width))
+    # A sum needs both inputs and the result, so its slabs are smaller.
+    most = SLAB if added is None else SLAB // 8
+    rows = max(1, most // (batch * len(weight) * width))
     if rows >= length:
         whole = functional.conv2d(x, weight, padding=1)
         return whole if added is None else added.add_(whole)

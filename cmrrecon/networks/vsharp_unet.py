@@ -30,8 +30,9 @@ from cmrrecon.networks.layers import ConvolutionalBody, safe_root
 from cmrrecon.tools.errors import UsageError
 
 Activation = Literal["prelu", "relu", "leaky-relu"]
-# The slabs of the initialiser have a margin, so they are larger than `inplace.SLAB` by this factor.
-MARGIN_FACTOR = 4
+# The initialiser has twice the channels of a denoiser, so in a frame its slabs are smaller than
+# `inplace.SLAB` by this factor.
+INITIAL_PART = 2
 # NORMUNET standardises its input in groups of three channels, and pads axes to this multiple.
 GROUPS, MULTIPLE = 2, 16
 CONVOLUTIONS = {2: (nn.Conv2d, nn.ConvTranspose2d), 3: (nn.Conv3d, nn.ConvTranspose3d)}
@@ -216,7 +217,7 @@ class Initialiser(ConvolutionalBody):
         }[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = max(1, MARGIN_FACTOR * inplace.SLAB // (x[:, :1, ..., 0, :].numel() * self.widest))
+        rows = max(1, inplace.SLAB // (INITIAL_PART * x.shape[-1] * self.widest))
         length = x.shape[-2]
         if torch.is_grad_enabled() or rows >= length:
             return self._whole(x)
