@@ -15,9 +15,10 @@ counts convolutions and matrix products for the whole series; `naive` includes t
 frames of every window.
 
 vSHARP and SDUM are compared with the plain forward passes of `naive_networks`, in a table of their
-own: one thread, after a small image, with memory reuse as in the program, and the numbers of cascades and
-frames of the row, where SDUM reconstructs each frame from a window of five. `predicted` are the
-figures of `--dry-run`, divided by those measured.
+own: one thread, after a small image, with memory reuse as in the program, and the cascades and
+frames of the row. SDUM sees each frame in a window of five. Memory is what follows on weights,
+libraries, input and its scale. `predicted` are the figures of `--dry-run`, divided by those
+measured.
 """
 
 import argparse
@@ -58,7 +59,6 @@ def main() -> None:
         plain = words.networks[0] in PLAIN
         print(json.dumps(measure_plain(words) if plain else measure(words)))
         return
-    device = words.device
     names = words.networks or (*NAMES, *PLAIN)
     notes: list[str] = []
     if windowed := [name for name in names if name not in PLAIN]:

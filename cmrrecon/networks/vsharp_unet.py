@@ -174,7 +174,9 @@ class PlainUnet(ConvolutionalBody):
             assert isinstance(double, NormedConvolution)
             x = block.layer_2(block.layer_1.joined(double, x, skips))
 
-        return self.conv_out(x) if torch.is_grad_enabled() else inplace.in_slabs(self.conv_out, x, 1)
+        return (
+            self.conv_out(x) if torch.is_grad_enabled() else inplace.in_slabs(self.conv_out, x, 1)
+        )
 
 
 class Initialiser(ConvolutionalBody):
@@ -234,7 +236,11 @@ class Initialiser(ConvolutionalBody):
         kept: list[Tensor] = []
         for block in self.conv_blocks:
             assert isinstance(block, nn.Sequential)
-            x = inplace.dilated(block, x) if x.ndim == 5 and not torch.is_grad_enabled() else block(x)
+            x = (
+                inplace.dilated(block, x)
+                if x.ndim == 5 and not torch.is_grad_enabled()
+                else block(x)
+            )
             kept = [*kept, x][-self.outputs :]
         result: Tensor = self.activation(self.out_block(torch.cat(kept, 1)))
         return result

@@ -9,8 +9,9 @@ from refusals import refused
 
 from cmrrecon.networks import vsharp_inplace
 from cmrrecon.networks.base import Output
-from cmrrecon.networks.vsharp import CHALLENGE, VSharp, combined
+from cmrrecon.networks.vsharp import CHALLENGE, VSharp
 from cmrrecon.networks.vsharp_input import InputRule
+from cmrrecon.networks.vsharp_model import combined
 
 MODELS = (
     "2d_even_line", "2d_odd_radial", "2d_odd_line_nosens", "2d_zero_filled_multiscale_aux1",
