@@ -43,7 +43,7 @@ def _squares(x: Tensor) -> Tensor:
     # Of a series, a frame at a time.
     frames = [x] if x.ndim == 4 else list(x.unbind(2))
     for frame in frames:
-        for lines in frame.split(LINES, 2):
+        for lines in torch.split(frame, LINES, 2):
             total += lines.to(wide).square().sum((2, 3))
     return total
 
