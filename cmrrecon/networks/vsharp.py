@@ -36,8 +36,8 @@ from cmrrecon.networks.vsharp_sizes import VSharpSizes
 from cmrrecon.networks.vsharp_unet import Initialiser, PlainUnet
 
 # Memory of the process in multiples of its tensors and copied weights: freed memory of one layer
-# does not always fit the next. On a CPU it was 1.6 in 3-D and 2.6 in 2-D at 10 x 204 x 448.
-HEAP = 1.9
+# does not always fit the next. On a CPU it was 1.6 in 3-D and up to 2.6 in 2-D at 10 x 204 x 448.
+HEAP = 1.75
 # The channels of a denoiser: real and imaginary parts of z, x and u / rho.
 SEEN = 6
 
