@@ -13,20 +13,37 @@ over every third pixel along y and x of these two frames. The PSNR is relative t
 RSS image (protocol `fullfov`); with random weights it only shows the effect of precision. TFLOP
 counts convolutions and matrix products for the whole series; `naive` includes the maps of all
 frames of every window.
+
+vSHARP and SDUM are compared with the plain forward passes of `naive_networks`, in a table of their
+own: one thread, after a small image, with memory reuse as in the program, and the cascades and
+frames of the row. SDUM sees each frame in a window of five. Memory is what follows on weights,
+libraries, input and its scale. `predicted` are the figures of `--dry-run`, divided by those
+measured.
 """
 
 import argparse
+import ctypes
+import inspect
 import json
 import subprocess
 import sys
 import time
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from engines import peak_mb, restart_peak
 from records import ENVIRONMENT, THREADS
 
 NAMES = ("promptmr", "promptmr-plus")
+# The cascades and frames of the networks that are compared with plain forward passes.
+PLAIN = {"vsharp": (12, 1), "vsharp-3d": (2, 12), "sdum": (1, 1)}
+# The matrix of a first reconstruction, which loads the libraries.
+WARM = (64, 96)
+PLAIN_HEADER = (
+    "| network | parameters | cascades | frames | naive CPU s | CPU s | ratio | naive MB | MB "
+    "| ratio | difference | predicted s | predicted MB |"
+)
 MODES = ("naive", "fp32", "bf16")
 TARGET = "promptmr"
 NAIVE_FRAMES = 2
@@ -39,8 +56,20 @@ FLOOR_NOTE = (
 def main() -> None:
     words = arguments()
     if words.mode:
-        print(json.dumps(measure(words)))
+        plain = words.networks[0] in PLAIN
+        print(json.dumps(measure_plain(words) if plain else measure(words)))
         return
+    names = words.networks or (*NAMES, *PLAIN)
+    notes: list[str] = []
+    if windowed := [name for name in names if name not in PLAIN]:
+        notes += compare_windows(windowed, words)
+    if plain := [name for name in names if name in PLAIN]:
+        notes += compare_plain(plain, words)
+    print("\n" + "\n".join(f"- {note}" for note in notes))
+
+
+def compare_windows(names: list[str], words: argparse.Namespace) -> list[str]:
+    """Print the table of networks that share work between windows; return notes."""
     device = words.device
     modes = (*MODES, "bf16 compiled") if device == "cuda" else MODES
     print(
@@ -49,28 +78,10 @@ def main() -> None:
     )
     print("|---" * 10 + "|")
     notes: list[str] = []
-    for name in words.networks or NAMES:
+    for name in names:
         rows: dict[str, dict[str, Any]] = {}
         for mode in modes:
-            command = [
-                sys.executable,
-                __file__,
-                name,
-                "--device",
-                device,
-                "--frames",
-                str(words.frames),
-                "--cascades",
-                str(words.cascades),
-            ]
-            done = subprocess.run(
-                [*command, "--mode", mode],
-                env=ENVIRONMENT,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            rows[mode] = json.loads(done.stdout.splitlines()[-1])
+            rows[mode] = measured(name, mode, words)
             print(row(name, mode, rows), flush=True)
         notes.append(
             FLOOR_NOTE.format(
@@ -79,7 +90,51 @@ def main() -> None:
         )
         if name == TARGET and device == "cpu":
             notes += verdicts(rows)
-    print("\n" + "\n".join(f"- {note}" for note in notes))
+    return notes
+
+
+def compare_plain(names: list[str], words: argparse.Namespace) -> list[str]:
+    """Print the table of networks that have a plain forward pass; return notes."""
+    print(f"\n{PLAIN_HEADER}")
+    print("|---" * PLAIN_HEADER.count(" |") + "|")
+    notes = []
+    for name in names:
+        naive, ours = (measured(name, mode, words) for mode in ("naive", "fp32"))
+        time_ratio, memory = ours["cpu"] / naive["cpu"], ours["extra_mb"] / naive["extra_mb"]
+        cells = [
+            name,
+            f"{ours['parameters']:,}",
+            f"{ours['cascades']} of {ours['published']}",
+            str(ours["frames"]),
+            f"{naive['cpu']:.1f}",
+            f"{ours['cpu']:.1f}",
+            f"{time_ratio:.2f}",
+            f"{naive['extra_mb']:.0f}",
+            f"{ours['extra_mb']:.0f}",
+            f"{memory:.2f}",
+            f"{difference(naive, ours):.0e}",
+            *(f"{ours[f'predicted_{of}'] / ours[of]:.2f}" for of in ("cpu", "extra_mb")),
+        ]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+        aims = {"at most half the memory of naive": memory <= 0.5, "no slower": time_ratio <= 1}
+        aims |= {
+            f"predicted {label} within 25 %": abs(ours[f"predicted_{of}"] / ours[of] - 1) <= 0.25
+            for label, of in (("time", "cpu"), ("memory", "extra_mb"))
+        }
+        notes += [f"{name}: {aim}: {'met' if met else 'missed'}" for aim, met in aims.items()]
+    return notes
+
+
+def measured(name: str, mode: str, words: argparse.Namespace) -> dict[str, Any]:
+    """Measure one network in one mode, in a process of its own."""
+    cascades, frames = PLAIN.get(name, (0, 12))
+    command = [sys.executable, __file__, name, "--device", words.device, "--mode", mode]
+    command += ["--frames", str(words.frames or frames)]
+    command += ["--cascades", str(words.cascades or cascades)]
+    done = subprocess.run(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def verdicts(rows: dict[str, dict[str, Any]]) -> list[str]:
@@ -213,6 +268,76 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
     return facts
 
 
+def measure_plain(words: argparse.Namespace) -> dict[str, Any]:
+    """Measure a network that has a plain forward pass, on a CPU, in this process."""
+    import naive_networks
+    import torch
+
+    import cmrrecon
+    from cmrrecon.classical.prepared import PreparedSeries
+    from cmrrecon.cli.environment import reuse_freed_memory
+    from cmrrecon.methods.base import Weights
+    from cmrrecon.methods.labelled_network import LabelledNetworkMethod, labels_of
+    from cmrrecon.methods.series_network import SeriesNetworkMethod
+    from cmrrecon.methods.window_network import WindowNetworkMethod
+    from cmrrecon.networks.base import build_network
+    from cmrrecon.networks.labelled import Labels
+
+    torch.set_num_threads(1)
+    reuse_freed_memory()
+    (name,) = words.networks
+    torch.manual_seed(0)
+    network = build_network(name, {"cascades": words.cascades}).eval()
+    kind = {"sdum": LabelledNetworkMethod, "vsharp-3d": SeriesNetworkMethod}.get(
+        name, WindowNetworkMethod
+    )
+    method = kind(name, "random weights", network, Weights(""))
+
+    def simulated(coils: int, y: int, x: int) -> Any:
+        size = {"slices": 1, "coils": coils, "y": y, "x": x}
+        full = cmrrecon.simulate("cine", frames=words.frames, **size, seed=0).scan
+        return cmrrecon.undersample(full, "kt-gaussian", 8, seed=1).series(0)
+
+    series, small = simulated(10, 204, 448), simulated(2, *WARM)
+    options = method.options({"modality": "Cine"} if name == "sdum" else {})
+    labels = labels_of(series, options) if name == "sdum" else Labels()
+    facts: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "cascades": words.cascades,
+        "published": inspect.signature(type(network)).parameters["cascades"].default,
+        "frames": words.frames,
+    }
+
+    def run(prepared: Any) -> torch.Tensor:
+        if words.mode != "naive":
+            return method.reconstruct(prepared, options).images
+        series = prepared.series
+        mask = series.mask.over(series.frames)
+        with torch.inference_mode():
+            if name == "vsharp-3d":
+                return naive_networks.forward(network, series.kspace[None], mask[None], labels)
+            rows = [network.window(t, series.frames) for t in range(series.frames)]
+            return torch.cat([
+                naive_networks.forward(network, series.kspace[None, r], mask[None, r], labels)
+                for r in rows
+            ])  # fmt: skip
+
+    if words.mode != "naive":
+        # With one thread, CPU time is the time on a machine without other work.
+        with mock.patch("time.perf_counter", time.process_time):
+            cost = method.predict(series, options)
+        facts |= {"predicted_cpu": cost.seconds, "predicted_extra_mb": cost.nbytes / 2**20}
+    run(PreparedSeries(small))
+    prepared = PreparedSeries(series)
+    ctypes.CDLL(None).malloc_trim(0)
+    held, start = restart_peak(), time.process_time()
+    images = run(prepared)
+    facts["cpu"] = time.process_time() - start
+    facts["extra_mb"] = peak_mb() - held
+    facts["probe"] = images[:, ::3, ::3].tolist()
+    return facts
+
+
 def one_window(network: Any, series: Any, frame: int, acs: int) -> Any:
     import torch
 
@@ -235,7 +360,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cascades", type=int, default=0, help="number of cascades, if not the official one"
     )
-    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--frames", type=int, default=0, help="number of frames; 12 by default")
     parser.add_argument("--mode", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -66,7 +66,8 @@ class SensitivityNetwork(nn.Module):
         """
         maps = self.refined(self.first_images(kspace, mask, acs), together, again)
         size = safe_rss(maps)[:, :, None]
-        return (maps / torch.where(size > 0, size, 1)).mT
+        divisor = torch.where(size > 0, size, 1)
+        return (maps / divisor if torch.is_grad_enabled() else maps.div_(divisor)).mT
 
     def first_images(self, kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
         """Return the coil images (batch, frame, coil, h, w) of the calibration lines."""
@@ -82,8 +83,15 @@ class SensitivityNetwork(nn.Module):
             else images.transpose(1, 2).reshape(-1, frames, h, w)
         )
 
-        parts = torch.split(samples, together or (KEPT_TOGETHER if again else len(samples)))
-        maps = torch.cat([recomputed(again, self._images_of, part) for part in parts])
+        together = together or (KEPT_TOGETHER if again else len(samples))
+        parts = torch.split(samples, together)
+        if torch.is_grad_enabled():
+            maps = torch.cat([recomputed(again, self._images_of, part) for part in parts])
+        else:
+            maps = torch.empty_like(samples)
+            for part, place in zip(parts, torch.split(maps, together), strict=True):
+                place.copy_(self._images_of(part))
+
         if self.frames == 1:
             return maps.view(images.shape)
         return maps.view(batch, coils, frames, h, w).transpose(1, 2)

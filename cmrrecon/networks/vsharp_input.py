@@ -173,15 +173,19 @@ class RefinedMaps(SensitivityNetwork):
         kept, _, _ = self.rule.prepared(kspace, mask)
         weights = self.rule.calibration_weights(mask.mT, acs)[:, None, None]
         frames = torch.split(kept.mT, 1, 1)
-        return torch.cat([self._normalised(y, weights).to(kspace.dtype) for y in frames], 1)
+        return torch.cat([self._normalised(y, weights) for y in frames], 1)
 
     def _normalised(self, y: Tensor, weights: Tensor) -> Tensor:
-        """Return the first maps of one frame (batch, 1, coil, h, w), in double precision.
+        """Return the first maps of one frame (batch, 1, coil, h, w).
 
         Their phase is badly conditioned where there is little signal: rounding errors of a
         transform in single precision would be amplified a thousand times.
         """
-        images = ifft2c(y.to(torch.complex128) * weights)
+        # Coil by coil, double precision needs little memory.
+        coils = torch.split(y, 1, 2)
+        images = torch.cat(
+            [ifft2c(coil.to(torch.complex128) * weights).to(y.dtype) for coil in coils], 2
+        )
         if self.rule.unit_map and y.shape[2] == 1:
             return torch.ones_like(images)
         size = safe_rss(images)[:, :, None]

@@ -11,8 +11,8 @@ input is neither standardised nor padded to a multiple: halving drops an odd las
 doubling the last lines are reflected. In 3-D, axes that are too short are padded with zeros, which
 count in the statistics of the norm.
 
-Without gradients, the layers work in place and convolve large images in slabs. The result is the
-same up to rounding, and the memory of the full resolution is two features instead of six.
+Without gradients, the layers of `vsharp_inplace` take their place. The result is the same up to
+rounding, and the memory of the full resolution is two features instead of six.
 
 References: Yiasemis et al., Magn. Reson. Imaging 2025;115:110266.
 """
@@ -25,16 +25,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmrrecon.networks import vsharp_inplace as inplace
 from cmrrecon.networks.layers import ConvolutionalBody, safe_root
 from cmrrecon.tools.errors import UsageError
 
 Activation = Literal["prelu", "relu", "leaky-relu"]
-SLOPE, EPSILON = 0.2, 1e-5
-# The number of output values that a convolution without gradients computes at once, so that its
-# working memory stays small.
-SLAB = 2**22
-# The slabs of the initialiser have a margin, so they are larger by this factor.
-MARGIN_FACTOR = 4
+# The initialiser has twice the channels of a denoiser, so in a frame its slabs are smaller than
+# `inplace.SLAB` by this factor.
+INITIAL_PART = 2
 # NORMUNET standardises its input in groups of three channels, and pads axes to this multiple.
 GROUPS, MULTIPLE = 2, 16
 CONVOLUTIONS = {2: (nn.Conv2d, nn.ConvTranspose2d), 3: (nn.Conv3d, nn.ConvTranspose3d)}
@@ -49,23 +47,32 @@ class NormedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
-            return activated(self.conv(x))
-        if isinstance(self.conv, nn.Conv2d | nn.Conv3d):
-            return activated(convolved(x, self.conv.weight))
-        return activated(in_slabs(self.conv, x, 2))
+            x = functional.instance_norm(self.conv(x), eps=inplace.EPSILON)
+            return functional.leaky_relu(x, inplace.SLOPE)
+        return inplace.activated(inplace.convolved(x, self._weight()))
 
-    def joined(self, double: nn.Module, x: Tensor, skips: list[Tensor]) -> Tensor:
-        """Apply the layer to the channels of `double(x)` and of the last skip, which is removed."""
+    def doubled(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """Apply the layer, a transposed convolution; missing lines up to `shape` are reflected."""
+        if torch.is_grad_enabled():
+            return reflected(self.forward(x), shape)
+        if x.ndim == 5:
+            return inplace.doubled(self.conv, x, shape)
+        return reflected(inplace.activated(inplace.in_slabs(self.conv, x, 2)), shape)
+
+    def joined(self, double: "NormedConvolution", x: Tensor, skips: list[Tensor]) -> Tensor:
+        """Apply the layer to the doubled x and to the last skip, which is removed."""
         shape = skips[-1].shape[2:]
         if torch.is_grad_enabled():
-            return self.forward(torch.cat([reflected(double(x), shape), skips.pop()], 1))
+            return self.forward(torch.cat([double.doubled(x, shape), skips.pop()], 1))
 
         # A convolution of both is the sum of two, and each input is released after its own.
+        of_up, of_skip = self._weight().chunk(2, 1)
+        out = inplace.convolved(skips.pop(), of_skip)
+        return inplace.activated(inplace.convolved(double.doubled(x, shape), of_up, out))
+
+    def _weight(self) -> Tensor:
         assert isinstance(self.conv, nn.Conv2d | nn.Conv3d)
-        channels = self.conv.weight.shape[0]
-        out = convolved(skips.pop(), self.conv.weight[:, channels:])
-        up = reflected(double(x), shape)
-        return activated(convolved(up, self.conv.weight[:, :channels], out))
+        return self.conv.weight
 
 
 class Block(nn.Module):
@@ -164,9 +171,12 @@ class PlainUnet(ConvolutionalBody):
         x = self.conv(x)
         for double, block in zip(self.up_transpose_conv, self.up_conv, strict=True):
             assert isinstance(block, Block)
+            assert isinstance(double, NormedConvolution)
             x = block.layer_2(block.layer_1.joined(double, x, skips))
 
-        return in_slabs(self.conv_out, x, 1)
+        return (
+            self.conv_out(x) if torch.is_grad_enabled() else inplace.in_slabs(self.conv_out, x, 1)
+        )
 
 
 class Initialiser(ConvolutionalBody):
@@ -209,7 +219,7 @@ class Initialiser(ConvolutionalBody):
         }[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = max(1, MARGIN_FACTOR * SLAB // (x[:, :1, ..., 0, :].numel() * self.widest))
+        rows = max(1, inplace.SLAB // (INITIAL_PART * x.shape[-1] * self.widest))
         length = x.shape[-2]
         if torch.is_grad_enabled() or rows >= length:
             return self._whole(x)
@@ -225,78 +235,26 @@ class Initialiser(ConvolutionalBody):
     def _whole(self, x: Tensor) -> Tensor:
         kept: list[Tensor] = []
         for block in self.conv_blocks:
-            x = block(x)
+            assert isinstance(block, nn.Sequential)
+            x = (
+                inplace.dilated(block, x)
+                if x.ndim == 5 and not torch.is_grad_enabled()
+                else block(x)
+            )
             kept = [*kept, x][-self.outputs :]
         result: Tensor = self.activation(self.out_block(torch.cat(kept, 1)))
         return result
-
-
-def activated(x: Tensor) -> Tensor:
-    """Apply instance norm and LeakyReLU, in place without gradients."""
-    if torch.is_grad_enabled():
-        return functional.leaky_relu(functional.instance_norm(x, eps=EPSILON), SLOPE)
-
-    axes = tuple(range(2, x.ndim))
-    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-    return functional.leaky_relu_(x.sub_(mean).mul_((variance + EPSILON).rsqrt_()), SLOPE)
 
 
 def halved(x: Tensor) -> Tensor:
     """Halve the resolution by averaging; an odd last line is dropped."""
     if x.ndim == 4:
         return functional.avg_pool2d(x, 2)
+    if not torch.is_grad_enabled():
+        return inplace.halved(x)
     # In 3-D, PyTorch has no average in half precision for CPUs.
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     return functional.avg_pool3d(wide, 2).to(x.dtype)
-
-
-def convolved(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
-    """Convolve with zero padding of one pixel, and add the result to `added` if it is given.
-
-    Large outputs are computed in slabs of the first spatial axis, without gradients.
-    """
-    convolve = functional.conv2d if x.ndim == 4 else functional.conv3d
-    batch, _, length, *others = x.shape
-    values = batch * weight.shape[0] * math.prod(others)
-    rows = max(1, SLAB // values)
-    if rows >= length and added is None:
-        return convolve(x, weight, padding=1)
-
-    out = x.new_empty((batch, weight.shape[0], length, *others)) if added is None else added
-    inner = (0, *(1 for _ in others))
-    for first in range(0, length, rows):
-        last = min(first + rows, length)
-        slab = x[:, :, max(0, first - 1) : last + 1]
-        sides = (int(first == 0), int(last == length))
-        if any(sides):
-            slab = functional.pad(slab, (*(0 for _ in others for _ in range(2)), *sides))
-        part = convolve(slab, weight, padding=inner)
-
-        if added is None:
-            out[:, :, first:last] = part
-        else:
-            out[:, :, first:last] += part
-    return out
-
-
-def in_slabs(layer: nn.Module, x: Tensor, factor: int) -> Tensor:
-    """Apply a layer that makes `factor` lines of each line of the first spatial axis.
-
-    Large inputs are processed in slabs of this axis, without gradients.
-    """
-    rows = max(1, SLAB // (x[:, :, 0].numel() * factor))
-    if torch.is_grad_enabled() or rows >= x.shape[2]:
-        whole: Tensor = layer(x)
-        return whole
-
-    out: Tensor | None = None
-    for first in range(0, x.shape[2], rows):
-        part: Tensor = layer(x[:, :, first : first + rows])
-        if out is None:
-            out = part.new_empty((*part.shape[:2], factor * x.shape[2], *part.shape[3:]))
-        out[:, :, factor * first : factor * (first + rows)] = part
-    assert out is not None
-    return out
 
 
 def cropped(x: Tensor, places: tuple[slice, ...]) -> Tensor:

@@ -9,7 +9,7 @@ from cmrrecon.losses import fidelity
 from cmrrecon.losses.high_frequency import high_frequency_loss, laplacian_of_gaussian
 from cmrrecon.losses.ssim import absolute_loss, largest, ssim_loss
 from cmrrecon.losses.volume_ssim import volume_ssim_loss
-from cmrrecon.networks.vsharp import combined
+from cmrrecon.networks.vsharp_model import combined
 from cmrrecon.operators.fourier import fft2c
 
 CASES = ("loss_uniform_2d", "loss_challenge_2d", "loss_challenge_3d")

@@ -7,10 +7,11 @@ import torch
 from golden_vsharp import complex_of, images_of, mask_of, ours, with_lines
 from refusals import refused
 
-from cmrrecon.networks import vsharp_unet
+from cmrrecon.networks import vsharp_inplace
 from cmrrecon.networks.base import Output
-from cmrrecon.networks.vsharp import CHALLENGE, VSharp, combined
+from cmrrecon.networks.vsharp import CHALLENGE, VSharp
 from cmrrecon.networks.vsharp_input import InputRule
+from cmrrecon.networks.vsharp_model import combined
 
 MODELS = (
     "2d_even_line", "2d_odd_radial", "2d_odd_line_nosens", "2d_zero_filled_multiscale_aux1",
@@ -206,7 +207,7 @@ def test_large_images_are_convolved_in_slabs_with_the_same_result(golden, monkey
         with torch.no_grad():
             whole = network(kspace, mask).image
             with monkeypatch.context() as patch:
-                patch.setattr(vsharp_unet, "SLAB", 500)
+                patch.setattr(vsharp_inplace, "SLAB", 500)
                 slabs = network(kspace, mask).image
         assert deviation(slabs, whole) < 1e-10
 
