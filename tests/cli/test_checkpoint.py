@@ -1,6 +1,7 @@
 """`cmrrecon reconstruct --checkpoint`."""
 
 import pytest
+import small_networks
 import torch
 
 from cmrrecon import formats
@@ -50,6 +51,7 @@ SMALL = {
         "map_size": [32, 32],
     },
     "kt-unrolled": {"cascades": 2, "channels": 8, "blocks": 1},
+    **{name: small_networks.SMALL[name] for name in ("vsharp", "vsharp-3d")},
 }
 
 
