@@ -227,8 +227,10 @@ class Run:
 def adamw(part: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     """Return AdamW for the trained parameters of a network."""
     trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+    # Not fused: on CPUs, PyTorch 2.13 then pairs values by their place in memory, which differs
+    # between channels-last weights and the gradients of several processes.
     return torch.optim.AdamW(
-        trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay, fused=True
+        trained, lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay
     )
 
 
