@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import Series
-from cmrrecon.methods.network import NetworkOptions
+from cmrrecon.methods.network import NetworkOptions, refuse_acs
 from cmrrecon.methods.window_network import WindowNetworkMethod
 from cmrrecon.networks.labelled import Labels
 from cmrrecon.tools.configuration import AtLeast
@@ -42,9 +42,11 @@ class LabelledNetworkMethod(WindowNetworkMethod):
         Raises
         ------
         UsageError
-            See `NetworkMethod.check`; also if the modality is unknown (`unknown-modality`).
+            See `NetworkMethod.check`; also if the modality is unknown (`unknown-modality`), or the
+            option `acs` was set (`option-value`).
         """
         super().check(series, options)
+        refuse_acs(self.name, options)
         self.trained.unknown(labels_of(series, options))
 
     def cautions(self, prepared: PreparedSeries, options: NetworkOptions) -> tuple[str, ...]:

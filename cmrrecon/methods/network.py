@@ -190,3 +190,20 @@ def without_oversampling(kspace: Tensor, factor: int) -> Tensor:
 def exact_convolutions() -> Any:
     """Return a context manager for full single precision on GPUs, which may otherwise use TF32."""
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def refuse_acs(name: str, options: NetworkOptions) -> None:
+    """Refuse the option `acs` for a network that finds its calibration samples itself.
+
+    Raises
+    ------
+    UsageError
+        If the option was set (`option-value`).
+    """
+    if options.acs is not None:
+        raise UsageError(
+            "option-value",
+            f"The option acs of {name} was set to {options.acs}",
+            "This network uses the calibration lines that all frames measured",
+            "Leave the option out",
+        )

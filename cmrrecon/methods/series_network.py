@@ -18,9 +18,9 @@ from cmrrecon.methods.network import (
     cut,
     exact_convolutions,
     on_middle_columns,
+    refuse_acs,
     seconds,
 )
-from cmrrecon.tools.errors import UsageError
 
 
 @dataclass(eq=False)
@@ -60,13 +60,7 @@ class ProblemNetworkMethod(SeriesNetworkMethod):
     def check(self, series: Series, options: NetworkOptions) -> None:
         """Refuse a series that the network cannot reconstruct, and the option `acs`."""
         super().check(series, options)
-        if options.acs is not None:
-            raise UsageError(
-                "option-value",
-                f"The option acs of {self.name} was set to {options.acs}",
-                "This network uses the calibration lines that all frames measured",
-                "Leave the option out",
-            )
+        refuse_acs(self.name, options)
 
     def _images(
         self, prepared: PreparedSeries, options: NetworkOptions, decision: Decision | None

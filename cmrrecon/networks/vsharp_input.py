@@ -24,7 +24,7 @@ Calibration = Literal["lines", "fraction", "measured"]
 class InputRule:
     """How k-space is prepared, which the weights do not show.
 
-    The defaults are those of the UNIFORM release; see `checkpoints.vsharp_rules` for the others.
+    The defaults are those of the UNIFORM release; see `checkpoints.vsharp_release` for the others.
 
     Attributes
     ----------

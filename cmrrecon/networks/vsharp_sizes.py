@@ -57,3 +57,7 @@ class VSharpSizes:
             raise ValueError("initialiser_channels and initialiser_dilations must be equally long")
         if not 1 <= self.initialiser_outputs <= len(self.initialiser_channels):
             raise ValueError("initialiser_outputs must be between 1 and the number of layers")
+        if min(self.initialiser_dilations) < 1:
+            raise ValueError("initialiser_dilations must be at least 1")
+        if self.images is not None and self.images < 1:
+            raise ValueError("images must be at least 1")

@@ -98,6 +98,12 @@ def test_options_take_precedence_over_names(method, series):
         assert not torch.allclose(method(known, option), same)
 
 
+def test_a_number_of_calibration_lines_is_refused(method, series):
+    """The network finds its calibration samples itself."""
+    with refused("option-value"):
+        method(labelled(series, modality="Cine"), {"acs": 4})
+
+
 def test_an_unknown_modality_is_an_error_and_an_unknown_pattern_a_warning(method, series):
     for modality in (None, "Brain"):
         with refused("unknown-modality"):

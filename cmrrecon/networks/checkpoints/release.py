@@ -14,6 +14,10 @@ from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import input_error
 
 JSON = ".json"
+# What PyYAML raises besides its own errors, for instance for tags of empty or huge values.
+FAULTS = (
+    ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError,
+)  # fmt: skip
 SUFFIXES = (".yaml", ".yml", JSON)
 # The published files have a few thousand bytes.
 MOST_BYTES = 2**16
@@ -55,7 +59,9 @@ def read_release(path: Path) -> Mapping[str, Any]:
     if len(data) > MOST_BYTES:
         raise _damaged(path, f"longer than {MOST_BYTES} bytes")
     content = read(path, data)
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+    if not (isinstance(content, dict) and content):
+        raise _damaged(path, "not a mapping, or empty")
+    if not all(isinstance(key, str) for key in content):
         raise _damaged(path, "not a mapping of names")
     return content
 
@@ -86,7 +92,7 @@ def _yaml(path: Path, data: bytes) -> Any:
         if any(getattr(event, "anchor", None) is not None for event in events):
             raise _damaged(path, "not plain: it has anchors or aliases")
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (yaml.YAMLError, *FAULTS) as error:
         raise _damaged(path, f"not valid YAML ({type(error).__name__})") from error
 
 

@@ -15,12 +15,12 @@ NAMES = re.compile(r"(recon_model\.)?cascades\.\d+\.(dc_weight_map|coil_sensitiv
 FIRST = "cascades.0."
 IMAGES = f"{FIRST}recon_model."
 MAPS = f"{FIRST}coil_sensitivity_model.conv_net.unet."
-# The configurations of the releases, of which only the order of the modalities is needed: they are
-# the labels of the training.
+# The configurations of the releases: the order of the modalities, which are the labels of the
+# training, and what distinguishes the releases.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "sdum-small": {"acq_types": ALL_MODALITIES},
-    "sdum-base": {"acq_types": MODALITIES},
-    "sdum-large": {"acq_types": MODALITIES},
+    "sdum-small": {"acq_types": ALL_MODALITIES, "num_cascades": 6, "flow": False},
+    "sdum-base": {"acq_types": MODALITIES, "num_cascades": 18, "flow": True},
+    "sdum-large": {"acq_types": MODALITIES, "num_cascades": 34, "flow": True},
 }
 # Sizes of the releases, and the number of cascades of Base and Large.
 PUBLISHED = {
@@ -129,7 +129,14 @@ def _modalities(config: Mapping[str, Any], given: Given) -> tuple[str, ...]:
                 "Give the file that was published with these weights",
             )
 
-    found = release.get("acq_types", None if config["conditioned"] else ALL_MODALITIES)
+    if config["conditioned"] and "acq_types" not in release:
+        raise InputError(
+            "release-missing",
+            f"The configuration for {given.source} has no acq_types",
+            "They are the modalities that the network was trained with, in the order of its labels",
+            "Give the file that was published with these weights",
+        )
+    found = release.get("acq_types", ALL_MODALITIES)
     if not (isinstance(found, list | tuple) and found and all(isinstance(n, str) for n in found)):
         raise InputError(
             "checkpoint-mismatch",

@@ -198,8 +198,13 @@ def check_variant(variant: str | None) -> None:
         )
 
 
+def _release(path: Path, given: Mapping[str, Any] | None) -> Mapping[str, Any] | Path | None:
+    """Return the given configuration of the release, or the file beside the checkpoint."""
+    return release_beside(path) if given is None else given
+
+
 def _load_torch(path: Path, variant: str | None, release: Mapping[str, Any] | None) -> Loaded:
-    given = Given(str(path), release=release or release_beside(path), variant=variant)
+    given = Given(str(path), release=_release(path, release), variant=variant)
     tensors, others, copy = torch_files.read(
         path, lambda shapes: layouts.infer(entries_of(shapes), given)
     )
@@ -229,7 +234,7 @@ def _load_safetensors(path: Path, variant: str | None, release: Mapping[str, Any
         raise _damaged(path, error) from error
 
     if "network" not in header:
-        given = Given(str(path), release=release or release_beside(path), variant=variant)
+        given = Given(str(path), release=_release(path, release), variant=variant)
         loaded = _of_other_program(tensors, given)
         return Loaded(loaded.network, {**header, **loaded.metadata})
     try:

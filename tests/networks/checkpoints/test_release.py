@@ -165,3 +165,15 @@ def test_given_reads_a_path(written):
     pytest.importorskip("yaml")
     given = Given("It", release=written(PLAIN))
     assert given.configuration("anything")["model"]["num_steps"] == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "a: !!int ''", "a: !!float ''", "a: !!bool maybe", "a: " + "1:" * 400 + "1.5",
+     'a: "\\UFFFFFFFF"'],
+    ids=["empty", "integer", "float", "boolean", "sexagesimal", "character"],
+)  # fmt: skip
+def test_values_that_the_yaml_reader_cannot_build_are_refused(written, text):
+    pytest.importorskip("yaml")
+    with refused("release-damaged"):
+        release.read_release(written(text))

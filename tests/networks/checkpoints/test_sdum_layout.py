@@ -14,7 +14,7 @@ from cmrrecon.networks.checkpoints import layouts, sdum_layout, weights
 from cmrrecon.networks.checkpoints.facts import Given
 from cmrrecon.networks.sdum_labels import ALL_MODALITIES, MODALITIES
 
-BASE = layouts.preset("sdum-base")
+BASE = {"acq_types": MODALITIES}
 
 
 def as_published(network, prefix="recon_model."):
@@ -171,7 +171,9 @@ def test_tensors_that_do_not_fit_are_named(network, change, code, named):
     ("release", "code"),
     [
         (None, "release-missing"),
-        ({}, "checkpoint-mismatch"),
+        ({}, "release-missing"),
+        (layouts.preset("sdum-small"), "checkpoint-mismatch"),
+        (layouts.preset("sdum-large"), "checkpoint-mismatch"),
         ({"acq_types": []}, "checkpoint-mismatch"),
         ({"acq_types": "Cine"}, "checkpoint-mismatch"),
         ({"acq_types": [1]}, "checkpoint-mismatch"),

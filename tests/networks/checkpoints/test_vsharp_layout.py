@@ -267,6 +267,11 @@ def test_other_and_incomplete_networks_are_refused(change, named):
             "equally long",
         ),
         (
+            {"model": {"initializer_dilations": [0, 2]}, "rule": {}},
+            "checkpoint-damaged",
+            "at least 1",
+        ),
+        (
             {"model": {"initializer_dilations": ["a", 2]}, "rule": {"percentile": "b"}},
             "checkpoint-damaged",
             "initialiser_dilations",
