@@ -13,6 +13,7 @@ from cmrrecon.tools.errors import UsageError
 
 # Side of the SSIM windows in pixels.
 WINDOW = 7
+K1, K2 = 0.01, 0.03
 # Side and standard deviation of the Laplacian of Gaussian in pixels.
 LOG_SIZE, LOG_SIGMA = 15, 1.5
 
@@ -106,14 +107,41 @@ def ssim_map(reference: Tensor, image: Tensor, data_range: float | Tensor) -> Te
     level = torch.as_tensor(data_range, dtype=reference.dtype, device=reference.device)[
         ..., None, None
     ]
-    c1, c2 = (0.01 * level) ** 2, (0.03 * level) ** 2
+    return similarity(mean_r, mean_i, variances, covariance, level)
 
-    similarity: Tensor = (
-        (2 * mean_r * mean_i + c1)
+
+def similarity(
+    mean_a: Tensor, mean_b: Tensor, variances: Tensor, covariance: Tensor, level: Tensor
+) -> Tensor:
+    """Compute the structural similarity from the moments of windows.
+
+    Parameters
+    ----------
+    mean_a, mean_b : Tensor of shape (...)
+        The means of both images.
+    variances : Tensor of shape (...)
+        The sum of both variances.
+    covariance : Tensor of shape (...)
+        The covariance.
+    level : Tensor
+        `L`, which broadcasts to the others.
+
+    Returns
+    -------
+    Tensor of shape (...)
+        One value for each window.
+
+    References
+    ----------
+    Wang et al., IEEE Trans Image Process 2004;13:600, equation 13.
+    """
+    c1, c2 = (K1 * level) ** 2, (K2 * level) ** 2
+    ratio: Tensor = (
+        (2 * mean_a * mean_b + c1)
         * (2 * covariance + c2)
-        / ((mean_r**2 + mean_i**2 + c1) * (variances + c2))
+        / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
     )
-    return similarity
+    return ratio
 
 
 def nmse(reference: Tensor, image: Tensor) -> Tensor:

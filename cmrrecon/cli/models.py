@@ -110,11 +110,14 @@ def show(
     with running.command(console):
         from cmrrecon.networks.catalog import NETWORKS
         from cmrrecon.networks.checkpoints import weights
+        from cmrrecon.networks.checkpoints.facts import unused_release
 
         installed = weights.installed_file(str(file))
         if not file.exists() and installed.is_file():
             file = installed
         elif not file.exists() and str(file) in NETWORKS:
+            if release_config is not None or preset is not None:
+                raise unused_release(file)
             _show_network(str(file), variant, console)
             return
 
@@ -128,6 +131,7 @@ def _load(
 ) -> "Loaded":
     """Load the network of a checkpoint or of a training state."""
     from cmrrecon.networks.checkpoints import layouts, weights
+    from cmrrecon.networks.checkpoints.facts import unused_release
     from cmrrecon.networks.checkpoints.release import read_release
     from cmrrecon.training.export import is_state, weights_of_run
 
@@ -142,7 +146,11 @@ def _load(
     release = None if preset is None else layouts.preset(preset)
     if release_config is not None:
         release = read_release(release_config)
-    return weights_of_run(file) if is_state(file) else weights.load(file, variant, release)
+    if not is_state(file):
+        return weights.load(file, variant, release)
+    if release is not None:
+        raise unused_release(file)
+    return weights_of_run(file)
 
 
 def _show_network(name: str, variant: str | None, console: Console) -> None:

@@ -7,6 +7,8 @@ The normalised errors compare all entries together.
 import torch
 from torch import Tensor
 
+from cmrrecon.tools.arrays import divisor
+
 # A fraction of the largest magnitude; the phase of smaller samples is meaningless.
 SMALLEST = 1e-8
 
@@ -14,7 +16,7 @@ SMALLEST = 1e-8
 def scaled(kspace: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Divide both tensors by the largest magnitude of the target, for each batch entry."""
     size = target.abs().amax((1, 2, 3), keepdim=True)
-    size = torch.where(size > 0, size, 1)
+    size = divisor(size)
     return kspace / size, target / size
 
 
@@ -85,13 +87,13 @@ def normalised_absolute_loss(kspace: Tensor, target: Tensor) -> Tensor:
     """
     k, t = torch.view_as_real(kspace), torch.view_as_real(target)
     size = t.abs().mean()
-    return (k - t).abs().mean() / torch.where(size > 0, size, 1)
+    return (k - t).abs().mean() / divisor(size)
 
 
 def normalised_squared_loss(kspace: Tensor, target: Tensor) -> Tensor:
     """Compute `mean |k - k_target|^2 / mean |k_target|^2` (NMSE)."""
     size = _power(target).mean()
-    return _power(kspace - target).mean() / torch.where(size > 0, size, 1)
+    return _power(kspace - target).mean() / divisor(size)
 
 
 def _power(x: Tensor) -> Tensor:

@@ -5,12 +5,13 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from cmrrecon.losses.ssim import largest
+from cmrrecon.metrics import similarity
 from cmrrecon.operators.fourier import centred
+from cmrrecon.tools.arrays import divisor
 from cmrrecon.tools.errors import UsageError
 
 # Side of the windows in pixels, and the standard deviation of their weights.
 WINDOW, SIGMA = 11, 1.5
-K1, K2 = 0.01, 0.03
 # The quantile that counts as the brightness of an image.
 BRIGHT = 0.995
 
@@ -53,13 +54,7 @@ def gaussian_ssim_loss(image: Tensor, target: Tensor) -> Tensor:
     covariance = _smooth(image * target) - mean_i * mean_t
 
     level = largest(target)[:, None, None]
-    c1, c2 = (K1 * level) ** 2, (K2 * level) ** 2
-    similarity = (
-        (2 * mean_i * mean_t + c1)
-        * (2 * covariance + c2)
-        / ((mean_i**2 + mean_t**2 + c1) * (variances + c2))
-    )
-    return 1 - similarity.mean((1, 2)).mean()
+    return 1 - similarity(mean_i, mean_t, variances, covariance, level).mean()
 
 
 def similarity_loss(
@@ -92,7 +87,7 @@ def equally_bright(images: Tensor) -> Tensor:
     y, x = images.shape[-2:]
     middle = images[:, centred(y, y // 2), centred(x, x // 3)].flatten(1)
     bright = torch.quantile(middle, BRIGHT, dim=1)[:, None, None]
-    return images / torch.where(bright > 0, bright, 1)
+    return images / divisor(bright)
 
 
 def _smooth(images: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cmrrecon.tools.arrays import divisor
+
 Norm = Literal["l1", "l2"]
 # Half the side of the kernel and its standard deviation, in pixels.
 HALF, SIGMA = 7, 2.5
@@ -37,8 +39,8 @@ def high_frequency_loss(image: Tensor, target: Tensor, norm: Norm = "l1") -> Ten
     kernel = laplacian_of_gaussian().to(image)[None, None]
     error = functional.conv2d((image - target)[:, None], kernel, padding=HALF)
     if norm == "l1":
-        return error.abs().mean() / _positive(target.abs().mean())
-    return error.square().mean() / _positive(target.square().mean())
+        return error.abs().mean() / divisor(target.abs().mean())
+    return error.square().mean() / divisor(target.square().mean())
 
 
 def laplacian_of_gaussian() -> Tensor:
@@ -47,7 +49,3 @@ def laplacian_of_gaussian() -> Tensor:
     squared = place.square()[:, None] + place.square()
     kernel = torch.exp(-squared / (2 * SIGMA**2)) * (squared - 2 * SIGMA**2)
     return -kernel / kernel.sum()
-
-
-def _positive(size: Tensor) -> Tensor:
-    return torch.where(size > 0, size, 1)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cmrrecon.tools.arrays import divisor
+
 
 def classification_loss(logits: Tensor, present: Tensor) -> Tensor:
     """Compute the binary cross-entropy, averaged over the known labels.
@@ -51,4 +53,4 @@ def lesion_loss(image: Tensor, target: Tensor, lesion: Tensor) -> Tensor:
     """
     size = target.abs().mean()
     inside = ((image - target).abs() * lesion).sum() / lesion.sum().clamp(min=1)
-    return inside / torch.where(size > 0, size, 1)
+    return inside / divisor(size)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from cmrrecon.metrics import ssim_map
+from cmrrecon.tools.arrays import divisor
 
 
 def ssim_loss(image: Tensor, target: Tensor, data_range: Tensor | None = None) -> Tensor:
@@ -34,7 +35,7 @@ def ssim_loss(image: Tensor, target: Tensor, data_range: Tensor | None = None) -
 
 def largest(target: Tensor) -> Tensor:
     """Return the maximum of each image (batch, y, x), or one for empty images; shape (batch,)."""
-    return _positive(target.amax((1, 2)))
+    return divisor(target.amax((1, 2)))
 
 
 def l1_loss(image: Tensor, target: Tensor) -> Tensor:
@@ -42,12 +43,12 @@ def l1_loss(image: Tensor, target: Tensor) -> Tensor:
 
     The division makes the loss independent of the scale of a file.
     """
-    return (image - target).abs().mean() / _positive(target.abs().mean())
+    return (image - target).abs().mean() / divisor(target.abs().mean())
 
 
 def absolute_loss(image: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     """Compute the mean absolute difference of images (batch, y, x) divided by a scale (batch,)."""
-    return ((image - target) / _positive(scale)[:, None, None]).abs().mean()
+    return ((image - target) / divisor(scale)[:, None, None]).abs().mean()
 
 
 def psnr_loss(image: Tensor, target: Tensor) -> Tensor:
@@ -60,7 +61,3 @@ def psnr_loss(image: Tensor, target: Tensor) -> Tensor:
     return (
         ((image - target).square().sum() + tiny) / target.square().sum().clamp(min=tiny)
     ).log10()
-
-
-def _positive(size: Tensor) -> Tensor:
-    return torch.where(size > 0, size, 1)

@@ -1,12 +1,13 @@
 """Structural similarity over time and space."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cmrrecon.metrics import similarity
+from cmrrecon.tools.arrays import divisor
+
 # The side of the windows; in time at most the number of frames.
 SIDE = 7
-K1, K2 = 0.01, 0.03
 
 
 def volume_ssim_loss(volume: Tensor, target: Tensor) -> Tensor:
@@ -40,8 +41,5 @@ def volume_ssim_loss(volume: Tensor, target: Tensor) -> Tensor:
     variances = sample * (mean(volume**2) - mean_a**2 + mean(target**2) - mean_b**2)
     covariance = sample * (mean(volume * target) - mean_a * mean_b)
 
-    size = target.amax()
-    level = torch.where(size > 0, size, 1)
-    c1, c2 = (K1 * level) ** 2, (K2 * level) ** 2
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    return 1 - (luminance * (2 * covariance + c2) / (variances + c2)).mean()
+    level = divisor(target.amax())
+    return 1 - similarity(mean_a, mean_b, variances, covariance, level).mean()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cmrrecon.tools.arrays import divisor
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -36,7 +38,7 @@ def standardise(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor, Tenso
     Where the standard deviation is zero, the result is zero.
     """
     mean, std = x.mean(dims, keepdim=True), safe_root(x.var(dims, keepdim=True))
-    return (x - mean) / torch.where(std > 0, std, 1), mean, std
+    return (x - mean) / divisor(std), mean, std
 
 
 def channels_last(network: Module) -> Module:

@@ -33,6 +33,7 @@ from cmrrecon.networks.promptmr import combine
 from cmrrecon.networks.sensitivity import SensitivityNetwork, UnrolledNetwork
 from cmrrecon.networks.unet import pad
 from cmrrecon.operators.fourier import fft2c, ifft2c
+from cmrrecon.tools.arrays import divisor
 from cmrrecon.tools.errors import UsageError
 
 # The initial value of all step sizes and weights.
@@ -287,7 +288,7 @@ class LFMRI(UnrolledNetwork):
         # The scale is set to one, because learnt weights and norms need the same scale in every
         # scan.
         scale = safe_rss(coil_images).amax((2, 3), keepdim=True)
-        x = x0 = combine(coil_images, s) / torch.where(scale > 0, scale, 1)
+        x = x0 = combine(coil_images, s) / divisor(scale)
         images = []
 
         for stage in self.stages:

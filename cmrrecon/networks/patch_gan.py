@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cmrrecon.tools.arrays import divisor
+
 SLOPE = 0.2
 STRIDES = (2, 2, 2, 1)
 
@@ -63,6 +65,6 @@ class PatchGAN(nn.Module):
             The logits.
         """
         size = zero_filled.amax((1, 2), keepdim=True)
-        pair = torch.stack([candidate, zero_filled], 1) / torch.where(size > 0, size, 1)[:, None]
+        pair = torch.stack([candidate, zero_filled], 1) / divisor(size)[:, None]
         logits: Tensor = self.layers(pair)
         return logits

@@ -30,6 +30,7 @@ from cmrrecon.networks.sdum_labels import MODALITIES, cautions, codes, sinusoids
 from cmrrecon.networks.sdum_maps import Box, calibration_box
 from cmrrecon.networks.sdum_restormer import Restormer
 from cmrrecon.operators.fourier import fft2c, ifft2c
+from cmrrecon.tools.arrays import divisor
 
 # Factors of step and label in the sinusoids.
 STEP, LABEL = 50, 10
@@ -260,7 +261,7 @@ def normalised(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     centred = images - mean
     variance = torch.view_as_real(centred).square().sum(-1).mean((2, 3, 4), keepdim=True)
     scale = safe_root(variance)
-    return centred / torch.where(scale > 0, scale, 1), mean, scale
+    return centred / divisor(scale), mean, scale
 
 
 def _inside(kspace: Tensor, box: Box) -> Tensor:

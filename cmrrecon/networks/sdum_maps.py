@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from cmrrecon.networks.layers import ConvolutionalBody, safe_root
 from cmrrecon.networks.sdum_restormer import padding
+from cmrrecon.tools.arrays import divisor
 from cmrrecon.tools.errors import InputError, UsageError
 
 # The number of coil images that pass through the U-Net at once.
@@ -198,7 +199,7 @@ class MapNetwork(nn.Module):
 
         maps = torch.cat(parts).to(images.real.dtype).view(*images.shape[:2], 2, y, x)
         size = safe_root(maps.square().sum(1, keepdim=True))
-        maps = maps / torch.where(size > 0, size, 1)
+        maps = maps / divisor(size)
         return torch.complex(maps[:, :, 0], maps[:, :, 1])
 
     def _check(self, y: int, x: int) -> None:

@@ -10,6 +10,7 @@ from cmrrecon.networks.base import WindowNetwork
 from cmrrecon.networks.cost import Footprint, Kind, footprint, training_bytes
 from cmrrecon.networks.layers import recomputed, safe_rss
 from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.tools.arrays import divisor
 
 # The number of images that are recomputed together in the backward pass.
 KEPT_TOGETHER = 4
@@ -65,9 +66,8 @@ class SensitivityNetwork(nn.Module):
             The maps.
         """
         maps = self.refined(self.first_images(kspace, mask, acs), together, again)
-        size = safe_rss(maps)[:, :, None]
-        divisor = torch.where(size > 0, size, 1)
-        return (maps / divisor if torch.is_grad_enabled() else maps.div_(divisor)).mT
+        size = divisor(safe_rss(maps)[:, :, None])
+        return (maps / size if torch.is_grad_enabled() else maps.div_(size)).mT
 
     def first_images(self, kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
         """Return the coil images (batch, frame, coil, h, w) of the calibration lines."""

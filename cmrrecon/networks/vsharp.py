@@ -34,6 +34,7 @@ from cmrrecon.networks.vsharp_input import InputRule, RefinedMaps
 from cmrrecon.networks.vsharp_model import combined, completed, modulus, normal
 from cmrrecon.networks.vsharp_sizes import VSharpSizes
 from cmrrecon.networks.vsharp_unet import Initialiser, PlainUnet
+from cmrrecon.tools.arrays import divisor
 
 # Memory of the process in multiples of its tensors and copied weights: freed memory of one layer
 # does not always fit the next. On a CPU it was 1.6 in 3-D and up to 2.6 in 2-D at 10 x 204 x 448.
@@ -290,10 +291,10 @@ def _reconstructed(
     kept, used, known = rule.prepared(kspace, mask)
     y, s = kept.mT, maps.mT
     scale = rule.scale(y)[:, None, None, None]
-    divisor = torch.where(scale > 0, scale, 1)
+    size = divisor(scale)
 
-    adjoint = combined(y, s) / divisor
-    first = adjoint if admm.sizes.start == "sense" else combined(y, None) / divisor
+    adjoint = combined(y, s) / size
+    first = adjoint if admm.sizes.start == "sense" else combined(y, None) / size
     solutions = admm(first, adjoint, used.mT, s)
 
     images = [(modulus(x) * scale).mT for x in solutions]

@@ -16,6 +16,7 @@ from cmrrecon.networks.layers import safe_rss
 from cmrrecon.networks.sensitivity import SensitivityNetwork, central, central_lines
 from cmrrecon.networks.vsharp_unet import PlainUnet
 from cmrrecon.operators.fourier import ifft2c
+from cmrrecon.tools.arrays import divisor
 
 Calibration = Literal["lines", "fraction", "measured"]
 
@@ -87,7 +88,7 @@ class InputRule:
         """
         if not self.padding:
             return kspace, mask, mask
-        size = _modulus(kspace).sum((1, 2))[:, None]
+        size = _ranked_modulus(kspace).sum((1, 2))[:, None]
         dropped = size < self.padding * size.mean((2, 3), keepdim=True)
 
         # All unmeasured samples are below the limit. A line mask stays one if nothing else is.
@@ -107,7 +108,7 @@ class InputRule:
     def _scale(self, y: Tensor) -> Tensor:
         coils = y.transpose(0, 1)
         silent = torch.view_as_real(coils.resolve_conj()).flatten(1).sum(1) == 0
-        values = _modulus(coils[~silent]).flatten()
+        values = _ranked_modulus(coils[~silent]).flatten()
         if not len(values):
             return y.real.new_zeros(())
         rank = min(int((1 - self.percentile) * len(values)) + 1, len(values))
@@ -189,7 +190,7 @@ class RefinedMaps(SensitivityNetwork):
         if self.rule.unit_map and y.shape[2] == 1:
             return torch.ones_like(images)
         size = safe_rss(images)[:, :, None]
-        return images / torch.where(size > 0, size, 1)
+        return images / divisor(size)
 
     def refined(self, images: Tensor, together: int | None, again: bool) -> Tensor:
         if self.norm_unet is None or images.shape[2] == 1:
@@ -208,7 +209,7 @@ def _around_centre(size: Tensor, length: int) -> Tensor:
     return central(size, length, length // 2 - size // 2)
 
 
-def _modulus(x: Tensor) -> Tensor:
+def _ranked_modulus(x: Tensor) -> Tensor:
     """Return magnitudes that are rounded as in the official program, whose ranks count."""
     size: Tensor = torch.linalg.vector_norm(torch.view_as_real(x.resolve_conj()), dim=-1)
     return size

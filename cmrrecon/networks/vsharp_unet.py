@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmrrecon.networks import vsharp_inplace as inplace
-from cmrrecon.networks.layers import ConvolutionalBody, safe_root
+from cmrrecon.networks.layers import ConvolutionalBody, standardise
 from cmrrecon.tools.errors import UsageError
 
 Activation = Literal["prelu", "relu", "leaky-relu"]
@@ -144,10 +144,9 @@ class PlainUnet(ConvolutionalBody):
 
         grouped = x.view(len(x), GROUPS, -1, *x.shape[2:])
         axes = tuple(range(2, grouped.ndim))
-        mean, std = grouped.mean(axes, keepdim=True), safe_root(grouped.var(axes, keepdim=True))
-        standard = ((grouped - mean) / torch.where(std > 0, std, 1)).flatten(1, 2)
+        standard, mean, std = standardise(grouped, axes)
 
-        padded, places = padded_to(standard, [-n % MULTIPLE for n in x.shape[2:]])
+        padded, places = padded_to(standard.flatten(1, 2), [-n % MULTIPLE for n in x.shape[2:]])
         result = cropped(self._whole(padded), places)
         result = result.view(len(x), GROUPS, -1, *x.shape[2:]) * std + mean
         return result.flatten(1, 2)

@@ -1,4 +1,4 @@
-"""Convert a user's arrays to tensors."""
+"""Arrays of users as tensors, and divisors that are never zero."""
 
 from typing import Any
 
@@ -52,6 +52,11 @@ def as_tensor(array: Any, what: str, axes: str) -> Tensor:
         )
 
     return found
+
+
+def divisor(size: Tensor) -> Tensor:
+    """Return sizes, which are not negative, as divisors: one where they are zero."""
+    return torch.where(size > 0, size, 1)
 
 
 def _tensor(array: Any) -> Tensor | None:

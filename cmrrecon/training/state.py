@@ -147,11 +147,11 @@ class Run:
     def output_of(self, batch: Batch) -> Output:
         """Apply the network to a batch, in the precision of the plan.
 
-        What it draws, such as branches to leave out, depends on the seed and the batch alone, so
-        that a continued run draws the same.
+        What it draws, such as branches to leave out, depends on the seed, the process and the batch
+        alone, so that a continued run draws the same.
         """
         seed, half = self.recipe.schedule.seed, self.plan.precision == "bf16"
-        torch.manual_seed(digest(seed, "network", self.epoch, self.position))
+        torch.manual_seed(digest(seed, "network", self.group.rank, self.epoch, self.position))
 
         # Only convolutions use lower precision. Fourier transforms and data consistency are
         # complex, which autocast leaves alone, and the losses are computed outside.

@@ -1,58 +1,14 @@
 """`cmrrecon reconstruct --checkpoint`."""
 
 import pytest
-import small_networks
 import torch
+from small_networks import SMALL
 
 from cmrrecon import formats
 from cmrrecon.networks.catalog import NETWORKS, build
 from cmrrecon.networks.checkpoints import weights
 from cmrrecon.sampling.apply import undersample
 from cmrrecon.simulation import simulate
-
-UNET = {
-    "features": 4,
-    "dims": [4, 8, 8],
-    "prompt_dims": [4, 4, 4],
-    "prompt_lengths": [2, 2, 2],
-    "prompt_sizes": [4, 4, 4],
-    "encoder_blocks": [1, 1, 1],
-    "decoder_blocks": [1, 1, 1],
-    "skip_blocks": [1, 1, 1],
-    "bottleneck_blocks": 1,
-}
-PROMPTED = {"cascades": 2, "unet": UNET, "sensitivity_unet": UNET}
-SMALL = {
-    "promptmr": PROMPTED,
-    "promptmr-plus": {**PROMPTED, "history": 1},
-    "genre-cmr": PROMPTED,
-    "sr-gan": PROMPTED,
-    "hypercmr": PROMPTED,
-    "e2e-varnet": {
-        "cascades": 2,
-        "channels": 4,
-        "pools": 2,
-        "sensitivity_channels": 4,
-        "sensitivity_pools": 2,
-    },
-    "unet": {"channels": 4, "pools": 2},
-    "fidelity-unet": {"channels": 4, "pools": 2, "fidelity_channels": 4},
-    "lf-mri": {
-        "stages": 2,
-        "channels": [4, 8],
-        "classifier_channels": [4, 8],
-        "sensitivity_unet": UNET,
-    },
-    "sdum": {
-        "cascades": 2,
-        "channels": [4, 8],
-        "blocks": [1, 1],
-        "map_features": [4, 4, 4, 4, 4],
-        "map_size": [32, 32],
-    },
-    "kt-unrolled": {"cascades": 2, "channels": 8, "blocks": 1},
-    **{name: small_networks.SMALL[name] for name in ("vsharp", "vsharp-3d")},
-}
 
 
 @pytest.fixture(scope="module")

@@ -236,6 +236,15 @@ def test_mistakes_are_told(run, tmp_path, monkeypatch, words, exit_code, code):
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_a_release_that_is_not_needed_is_refused(run, official, tmp_path):
+    """The network of a name, of our own file, and of a layout that shows everything."""
+    ours = tmp_path / "ours.safetensors"
+    assert run("models", "convert", official, ours).code == 0
+    for file in ("promptmr", ours, official):
+        done = run("models", "show", file, "--preset", "uniform")
+        assert (done.code, done.codes) == (2, ["release-unused"])
+
+
 def test_the_copy_of_the_weights_is_named(run, network, tmp_path):
     state = network.state_dict()
     average = {key: value + 1 for key, value in state.items()}

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def same(found, expected):
     return all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_what_a_network_draws_depends_on_the_batch_alone():
+def test_what_a_network_draws_depends_on_process_and_batch_alone():
     run = Run(recipe.load("sdum", SDUM), torch.device("cpu"), loop.ALONE, Plan())
     kspace = torch.randn(1, 1, 2, 32, 34, dtype=torch.complex64)
     mask = torch.ones(1, 1, 32, 1, dtype=torch.bool)
@@ -71,6 +72,9 @@ def test_what_a_network_draws_depends_on_the_batch_alone():
     torch.rand(3)
     assert all(map(torch.equal, first, outputs()))
     assert any(not torch.equal(first[0], other) for other in first[1:])
+
+    run.group = replace(loop.ALONE, rank=1)
+    assert not all(map(torch.equal, first, outputs()))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

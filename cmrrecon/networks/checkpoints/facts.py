@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrrecon.networks.checkpoints.release import read_release
-from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.errors import InputError, UsageError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -76,3 +76,13 @@ class Inferred:
     config: dict[str, Any]
     names: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def unused_release(source: object) -> UsageError:
+    """Return the error for a given release that the weights do not need."""
+    return UsageError(
+        "release-unused",
+        f"A release was given for {source}, whose configuration is known without it",
+        "Only some weights of other programs need one",
+        "Leave out --release-config and --preset",
+    )

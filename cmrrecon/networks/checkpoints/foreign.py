@@ -1,6 +1,6 @@
 """Checkpoints of other programs: the prefixes of their names, and the facts in their parameters."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from cmrrecon.networks.checkpoints.filling import SHOWN
@@ -50,7 +50,7 @@ def entries_of(entries: dict[str, Value]) -> dict[str, Value]:
         wrapper = next((w for w in WRAPPERS if any(key.startswith(w) for key in entries)), None)
         if wrapper is None:
             break
-        _refuse_mixed(entries, wrapper)
+        refuse_mixed(entries, wrapper)
         entries = _with_prefix(entries, wrapper)
 
     return entries
@@ -82,7 +82,8 @@ def _with_prefix(entries: dict[str, Value], prefix: str) -> dict[str, Value]:
     }
 
 
-def _refuse_mixed(entries: dict[str, Value], wrapper: str) -> None:
+def refuse_mixed(entries: Collection[str], wrapper: str) -> None:
+    """Refuse names of which some have a prefix and others do not (`checkpoint-mismatch`)."""
     without = [key for key in entries if not key.startswith(wrapper)]
     if without:
         raise InputError(

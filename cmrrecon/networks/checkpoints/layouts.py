@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from cmrrecon.networks.checkpoints import promptmr_layout, sdum_layout, vsharp_layout
-from cmrrecon.networks.checkpoints.facts import Given, Inferred, Shapes
+from cmrrecon.networks.checkpoints.facts import Given, Inferred, Shapes, unused_release
 from cmrrecon.networks.checkpoints.filling import SHOWN
 from cmrrecon.tools.errors import InputError, UsageError, suggestion
 
@@ -51,9 +51,13 @@ def infer(shapes: Shapes, given: Given) -> Inferred:
     ------
     InputError
         If it is none of these networks, or incomplete (`checkpoint-mismatch`).
+    UsageError
+        If a release was given for a network that needs none (`release-unused`).
     """
     for layout in LAYOUTS:
         if layout.recognises(shapes):
+            if isinstance(given.release, Mapping) and not layout.PRESETS:
+                raise unused_release(given.source)
             return layout.infer(shapes, given)
 
     looks = next(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cmrrecon.networks.checkpoints.facts import Given, Inferred, Shapes
+from cmrrecon.networks.checkpoints.foreign import refuse_mixed
 from cmrrecon.networks.checkpoints.sizes import Sizes
 from cmrrecon.networks.sdum_labels import ALL_MODALITIES, MODALITIES, PATTERNS
 from cmrrecon.tools.errors import InputError
@@ -60,22 +61,12 @@ def infer(shapes: Shapes, given: Given) -> Inferred:
     """
     names = {key: key.removeprefix(PREFIX) for key in shapes if key.startswith(f"{PREFIX}cascades")}
     sizes = Sizes({names.get(key, key): shape for key, shape in shapes.items()}, given.source)
-    _refuse_mixed(shapes, names, given.source)
+    if names:
+        refuse_mixed([key for key in shapes if NAMES.match(key)], PREFIX)
 
     config = _config(sizes)
     config["modalities"] = list(_modalities(config, given))
     return Inferred("sdum", config, names)
-
-
-def _refuse_mixed(shapes: Shapes, names: Mapping[str, str], source: str) -> None:
-    plain = next((key for key in shapes if key.startswith("cascades.")), None)
-    if names and plain is not None:
-        raise InputError(
-            "checkpoint-mismatch",
-            f"{source} has the prefix {PREFIX} for some tensors and not for {plain:.200}",
-            "All tensors of a network have the same prefix",
-            "Save the state dict of the network alone",
-        )
 
 
 def _config(sizes: Sizes) -> dict[str, Any]:

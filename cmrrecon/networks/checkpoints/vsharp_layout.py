@@ -10,6 +10,7 @@ from cmrrecon.networks.checkpoints.foreign import text_of
 from cmrrecon.networks.checkpoints.sizes import WHOLE, Sizes
 from cmrrecon.networks.checkpoints.vsharp_release import (
     ACTIVATIONS,
+    MISSING,
     PRESETS,
     STARTS,
     model_of,
@@ -83,8 +84,9 @@ def infer(shapes: Shapes, given: Given) -> Inferred:
     }
     dims = len(sizes.shapes[f"{FIRST}conv.layer_1.conv.weight"]) - 2
 
-    parts |= _released(sizes, parts, cascades, given)
-    config = {"cascades": cascades, "sizes": parts, "rule": rule_of(given)}
+    release = given.configuration(MISSING)
+    parts |= _released(sizes, parts, cascades, release, given)
+    config = {"cascades": cascades, "sizes": parts, "rule": rule_of(release, given)}
     return Inferred("vsharp-3d" if dims == 3 else "vsharp", config, names)
 
 
@@ -190,10 +192,10 @@ def _maps(sizes: Sizes) -> dict[str, Any]:
 
 
 def _released(
-    sizes: Sizes, parts: Mapping[str, Any], cascades: int, given: Given
+    sizes: Sizes, parts: Mapping[str, Any], cascades: int, release: Mapping[str, Any], given: Given
 ) -> dict[str, Any]:
     """Return what the model section of the release adds, and refuse it if it contradicts."""
-    model = model_of(given)
+    model = model_of(release, given)
     known = {
         "num_steps": cascades,
         "num_steps_dc_gd": parts["gradient_steps"],

@@ -32,16 +32,14 @@ ACTIVATIONS = {"PRELU": "prelu", "RELU": "relu", "LEAKY_RELU": "leaky-relu"}
 MISSING = "the dilations, the scale, and the calibration lines of the network"
 
 
-def model_of(given: Given) -> Mapping[str, Any]:
+def model_of(release: Mapping[str, Any], given: Given) -> Mapping[str, Any]:
     """Return the model section of a release; an empty one if a preset has none.
 
     Raises
     ------
     InputError
-        If there is no release (`release-missing`), or it belongs to another network
-        (`checkpoint-mismatch`).
+        If the release belongs to another network (`checkpoint-mismatch`).
     """
-    release = given.configuration(MISSING)
     name = _section(release, "model").get("model_name", "vsharp.")
     if not (isinstance(name, str) and name.startswith("vsharp.")):
         raise _other(given, f"describes the network {text_of(name)}", "vsharp.vsharp.VSharpNet")
@@ -53,7 +51,7 @@ def model_of(given: Given) -> Mapping[str, Any]:
     return _section(release, "model")
 
 
-def rule_of(given: Given) -> dict[str, Any]:
+def rule_of(release: Mapping[str, Any], given: Given) -> dict[str, Any]:
     """Return the configuration of the input rule.
 
     Masks that the official program draws have a fraction of central lines, and samples without
@@ -66,7 +64,6 @@ def rule_of(given: Given) -> dict[str, Any]:
         If the release does not say how k-space is prepared (`release-missing`), or it is prepared
         in a way that is not implemented (`checkpoint-mismatch`).
     """
-    release = given.configuration(MISSING)
     if isinstance(release.get("rule"), Mapping):
         return dict(release["rule"])
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cmrrecon import __version__
 from cmrrecon.networks.catalog import name_of
 from cmrrecon.networks.checkpoints import layouts, torch_files
-from cmrrecon.networks.checkpoints.facts import Given
+from cmrrecon.networks.checkpoints.facts import Given, unused_release
 from cmrrecon.networks.checkpoints.filling import fill, shared_keys, without_memory
 from cmrrecon.networks.checkpoints.foreign import average_in, entries_of, text_of
 from cmrrecon.networks.checkpoints.legacy_torch_files import START, is_legacy
@@ -237,6 +237,8 @@ def _load_safetensors(path: Path, variant: str | None, release: Mapping[str, Any
         given = Given(str(path), release=_release(path, release), variant=variant)
         loaded = _of_other_program(tensors, given)
         return Loaded(loaded.network, {**header, **loaded.metadata})
+    if release is not None:
+        raise unused_release(path)
     try:
         config = json.loads(header.get("config", ""))
     except (ValueError, RecursionError) as error:
