@@ -90,12 +90,15 @@ class Problem(LeastSquares):
     weights : Mapping of str to float
         Regularisation weights that suit the series, by the name of the method. Networks use them
         for the solutions from which they start.
+    cyclic : bool
+        Whether the first frame follows the last one, as in gated cine.
     """
 
     start: Tensor
     shape: tuple[int, int, int]
     solutions: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    cyclic: bool = False
 
     @staticmethod
     def of(prepared: PreparedSeries, coils: Coils, start: Tensor | None = None) -> "Problem":
@@ -123,7 +126,8 @@ class Problem(LeastSquares):
             start = y_fastest(combined).expand_as(term.rhs)
 
         shape = (len(term.rhs), *coils.maps.shape[1:])
-        return Problem(term.A, term.rhs, term.combine, term.columns, start, shape)
+        cyclic = prepared.series.acquisition.cyclic
+        return Problem(term.A, term.rhs, term.combine, term.columns, start, shape, cyclic=cyclic)
 
     def whole(self, x: Tensor) -> Tensor:
         """Place a solution (frame, y, x') in whole images (frame, y, x), zero in the other columns.
@@ -162,6 +166,7 @@ class Problem(LeastSquares):
             self.columns,
             self.start[:, :height],
             (frames, height, width),
+            cyclic=self.cyclic,
         )
 
 

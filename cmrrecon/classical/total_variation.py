@@ -62,8 +62,8 @@ def temporal_tv(
     """Reconstruct with temporal total variation by FISTA, starting from the time average.
 
     It minimises `1/2 ||A x - y||^2 + weight ||D_t x||_1`, where D_t computes the differences of
-    neighbouring frames, except between the last and the first. A single frame has no time axis and
-    is reconstructed by `tv` with a fifth of the weight.
+    neighbouring frames, between the last and the first only if time is cyclic (`Problem.cyclic`). A
+    single frame has no time axis and is reconstructed by `tv` with a fifth of the weight.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def temporal_tv(
     return fista(
         problem.A.N,
         problem.rhs,
-        TemporalVariationShrinkage(weight),
+        TemporalVariationShrinkage(weight, cyclic=problem.cyclic),
         problem.start,
         iterations,
         monitor=monitor,

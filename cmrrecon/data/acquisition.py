@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# Modalities that are gated retrospectively: their frames cover the whole heartbeat.
+GATED = ("Cine", "Aorta")
+
 
 @dataclass(frozen=True)
 class Acquisition:
@@ -43,3 +46,8 @@ class Acquisition:
     field_strength: float | None = None
     sequence: str | None = None
     venc: tuple[float, ...] | None = None
+
+    @property
+    def cyclic(self) -> bool:
+        """Whether the first frame follows the last one, as in gated cine; False if unknown."""
+        return self.modality in GATED

@@ -31,6 +31,8 @@ class Series:
         Supplied coil sensitivity maps; None if they are to be estimated.
     rolled : (int, int)
         Number of samples (y, x) by which k-space was rolled to move its centre to the middle.
+    first : int
+        The frame of the scan that comes first here; frames before it follow the last one.
     warnings : tuple of str
         Faults in the data and how they were handled, in sentences for the user.
     """
@@ -42,6 +44,7 @@ class Series:
     calibration: Tensor | None = None
     maps: Tensor | None = None
     rolled: tuple[int, int] = (0, 0)
+    first: int = 0
     warnings: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> "Series":

@@ -61,6 +61,7 @@ class Auto(Method):
     Options = IterativeOptions
     decides = True
     whitens = True
+    cyclic = True
 
     def decide(self, prepared: PreparedSeries, options: IterativeOptions) -> Decision:
         """Choose method, weight, iterations and coil maps by trials on hold-out samples."""

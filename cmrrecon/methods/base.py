@@ -145,6 +145,9 @@ class Method(ABC):
         Whether the method decides settings for a scan.
     whitens : bool
         Whether the method uses whitened coils when they help, see `classical.whitening`.
+    cyclic : bool
+        Whether the method couples neighbouring frames, and treats the first frame of a gated scan
+        as the next one after the last.
     edges : str
         How the method handles a missing side of k-space.
     """
@@ -157,6 +160,7 @@ class Method(ABC):
     advice: str = "Try its default options, or another method"
     decides: bool = False
     whitens: bool = False
+    cyclic: bool = False
     edges: str = "the missing part is left to the method's own model"
 
     def options(self, given: Mapping[str, Any] | None = None) -> Any:

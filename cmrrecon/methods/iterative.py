@@ -43,6 +43,7 @@ class IterativeMethod(Method):
     Options = IterativeOptions
     decides = True
     whitens = True
+    cyclic = True
 
     @property
     def solver(self) -> Solver:

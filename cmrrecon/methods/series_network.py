@@ -57,6 +57,8 @@ class ProblemNetworkMethod(SeriesNetworkMethod):
     It uses refined coil maps, or two sets of ESPIRiT maps if the body folds over.
     """
 
+    cyclic = True
+
     def check(self, series: Series, options: NetworkOptions) -> None:
         """Refuse a series that the network cannot reconstruct, and the option `acs`."""
         super().check(series, options)

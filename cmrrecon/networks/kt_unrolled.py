@@ -77,25 +77,29 @@ class Block(nn.Module):
         for zero in (self.time.bias, self.film.weight, self.film.bias):
             nn.init.zeros_(zero)
 
-    def forward(self, x: Tensor, known: Tensor) -> Tensor:
+    def forward(self, x: Tensor, known: Tensor, cyclic: bool = False) -> Tensor:
         # Scaling and shifting the few weights is cheaper than scaling and shifting the features.
         scale, shift = self.film(known).view(2, -1)
         factor = (1 + scale)[:, None, None, None]
         padded = functional.pad(x, (1, 1, 1, 1), mode="replicate")
         bias = self.space.bias * (1 + scale) + shift
         inner = functional.silu(functional.conv2d(padded, self.space.weight * factor, bias))
-        return self._over_time(x.movedim(1, -1), inner.movedim(1, -1)).movedim(-1, 1)
+        return self._over_time(x.movedim(1, -1), inner.movedim(1, -1), cyclic).movedim(-1, 1)
 
-    def _over_time(self, x: Tensor, inner: Tensor) -> Tensor:
-        """Add a combination of the previous, the same and the next frame (frame, y, x, channel)."""
+    def _over_time(self, x: Tensor, inner: Tensor, cyclic: bool) -> Tensor:
+        """Add a combination of the previous, the same and the next frame (frame, y, x, channel).
+
+        The frame before the first is the last one if time is cyclic, otherwise the first itself;
+        likewise at the end.
+        """
         channels = x.shape[-1]
         before, same, after = self.time.weight.view(channels, 3, channels).unbind(1)
 
         mixed = functional.linear(inner, same, self.time.bias)
         mixed[1:].add_(functional.linear(inner[:-1], before))
-        mixed[:1].add_(functional.linear(inner[:1], before))
+        mixed[:1].add_(functional.linear(inner[-1:] if cyclic else inner[:1], before))
         mixed[:-1].add_(functional.linear(inner[1:], after))
-        mixed[-1:].add_(functional.linear(inner[-1:], after))
+        mixed[-1:].add_(functional.linear(inner[:1] if cyclic else inner[-1:], after))
         return x + mixed
 
 
@@ -110,12 +114,12 @@ class Regulariser(ConvolutionalBody):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, known: Tensor) -> Tensor:
+    def forward(self, x: Tensor, known: Tensor, cyclic: bool = False) -> Tensor:
         y, width = x.shape[-2:]
         x = functional.pad(x, (0, -width % SIDE, 0, -y % SIDE), mode="replicate")
         features = self.first(functional.pixel_unshuffle(x, SIDE))
         for block in self.blocks:
-            features = block(features, known)
+            features = block(features, known, cyclic)
         return functional.pixel_shuffle(self.last(features), SIDE)[..., :y, :width]
 
 
@@ -243,9 +247,9 @@ class KtUnrolled(ProblemNetwork):
         )
 
         update = (
-            self.unet(channels, context)
+            self.unet(channels, context, problem.cyclic)
             if torch.is_grad_enabled()
-            else self._in_tiles(channels, context)
+            else self._in_tiles(channels, context, problem.cyclic)
         ).to(x.real.dtype)
         update = update.permute(0, 2, 3, 1).contiguous()
 
@@ -256,7 +260,7 @@ class KtUnrolled(ProblemNetwork):
 
         return data_consistency(problem, z, weight * self.weight(context).exp(), self.solver_steps)
 
-    def _in_tiles(self, channels: Tensor, context: Tensor) -> Tensor:
+    def _in_tiles(self, channels: Tensor, context: Tensor, cyclic: bool) -> Tensor:
         """Apply the regulariser to overlapping tiles of columns: same result, less memory."""
         width, parts = channels.shape[-1], []
         # Each convolution (the first, the last and one in every block) reaches one pixel of SIDE
@@ -264,7 +268,7 @@ class KtUnrolled(ProblemNetwork):
         around = SIDE * (2 + len(self.unet.blocks))
         for first in range(0, width, TILE):
             left, right = max(0, first - around), min(width, first + TILE + around)
-            tile = self.unet(channels[..., left:right].contiguous(), context)
+            tile = self.unet(channels[..., left:right].contiguous(), context, cyclic)
             parts.append(tile[..., first - left : first - left + TILE])
         return torch.cat(parts, -1)
 

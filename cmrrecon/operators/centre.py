@@ -47,10 +47,11 @@ def recentred(series: Series) -> Series:
 
 
 def restored(images: Tensor, series: Series) -> Tensor:
-    """Restore the phase of images (frame, y, x) that recentring the series removed.
+    """Restore the order of images (frame, y, x), and the phase that recentring the series removed.
 
     Magnitudes do not change.
     """
+    images = images.roll(series.first, 0) if series.first else images
     if series.rolled == (0, 0) or not images.is_complex():
         return images
     for axis, offset in zip((-2, -1), series.rolled, strict=True):

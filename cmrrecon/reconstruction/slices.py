@@ -10,6 +10,7 @@ from torch import Tensor
 from cmrrecon.classical.faults import faults_of_scan
 from cmrrecon.classical.prepared import PreparedSeries
 from cmrrecon.data import CartesianMask, MaskSource, SamplingMask, Series
+from cmrrecon.data.heartbeat import from_strongest
 from cmrrecon.methods.base import Method
 from cmrrecon.methods.decision import Decision
 from cmrrecon.operators.centre import restored
@@ -176,7 +177,8 @@ class Run:
         if index == self.middle:
             self._warn_of_faults(series)
         with self.method.guarded(series):
-            return PreparedSeries(series.to(self.task.device), whiten=self.task.whiten)
+            ordered = from_strongest(series) if self.method.cyclic else series
+            return PreparedSeries(ordered.to(self.task.device), whiten=self.task.whiten)
 
     def _view(self, prepared: PreparedSeries) -> PreparedSeries:
         """Return the whitened series if whitening was requested, otherwise the series itself."""
@@ -195,7 +197,12 @@ class Run:
         if mask is None or (self.first_mask is None and mask.source is MaskSource.NON_ZERO):
             mask = scan.series(self.task.slices[0]).mask
 
-        return {"pattern": known.pattern, "acceleration": known.acceleration, **mask.described()}
+        return {
+            "pattern": known.pattern,
+            "acceleration": known.acceleration,
+            "cyclic_time": known.cyclic,
+            **mask.described(),
+        }
 
     def _warn(self, text: str) -> None:
         """Warn the user, but only once with the same text."""
@@ -330,7 +337,8 @@ class Run:
                 repeated = self.method.reconstruct(self._view(replicate), options, decision)
                 return self._shown(repeated.images)
 
-            layers["uncertainty"] = uncertainty(prepared.series, images_of, self.task.uncertainty)
+            spread = uncertainty(prepared.series, images_of, self.task.uncertainty)
+            layers["uncertainty"] = restored(spread, prepared.series)
 
         return layers, facts
 

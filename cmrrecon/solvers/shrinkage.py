@@ -107,31 +107,43 @@ class TemporalVariationShrinkage:
     ----------
     threshold : float
         The weight of the total variation.
+    cyclic : bool
+        Whether the difference between the first and the last frame counts too.
 
     References
     ----------
     Beck and Teboulle, IEEE Trans Image Process 2009;18:2419, who do not keep the dual variable.
     """
 
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
+    def __init__(self, threshold: float, *, cyclic: bool = False) -> None:
+        self.threshold, self.cyclic = threshold, cyclic
         self.dual: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shrink the temporal variation of images (frame, y, x) in place."""
         if self.dual is None:
-            self.dual = torch.zeros_like(x[1:])
+            self.dual = torch.zeros_like(x if self.cyclic else x[1:])
         for _ in range(DUAL_STEPS):
             shrunk = subtract_divergence(x.clone(), self.dual)
-            self.dual.add_(shrunk[1:], alpha=0.25).sub_(shrunk[:-1], alpha=0.25)
+            inner = self.dual[: len(x) - 1]
+            inner.add_(shrunk[1:], alpha=0.25).sub_(shrunk[:-1], alpha=0.25)
+            if self.cyclic:
+                self.dual[-1].add_(shrunk[0], alpha=0.25).sub_(shrunk[-1], alpha=0.25)
             shorten(self.dual, self.threshold)
         return subtract_divergence(x, self.dual)
 
 
 def subtract_divergence(x: Tensor, dual: Tensor) -> Tensor:
-    """Subtract `D^H dual` from x in place; D takes differences between neighbouring frames."""
-    x[1:].sub_(dual)
-    x[:-1].add_(dual)
+    """Subtract `D^H dual` from x in place; D takes differences between neighbouring frames.
+
+    If there are as many differences as frames, the last one is from the last frame to the first.
+    """
+    inner = dual[: len(x) - 1]
+    x[1:].sub_(inner)
+    x[:-1].add_(inner)
+    if len(dual) == len(x):
+        x[0].sub_(dual[-1])
+        x[-1].add_(dual[-1])
     return x
 
 

@@ -221,11 +221,10 @@ def test_tiles_do_not_change_the_result(monkeypatch, x):
     with torch.no_grad():
         for block in network.unet.blocks:
             block.time.weight.normal_(std=0.1)
-        whole = network.unet(channels, context)
+        whole = network.unet(channels, context, True)
         monkeypatch.setattr(kt_unrolled, "TILE", 16)
-        torch.testing.assert_close(
-            network._in_tiles(channels, context), whole, rtol=1e-4, atol=1e-5
-        )
+        tiled = network._in_tiles(channels, context, True)
+        torch.testing.assert_close(tiled, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_a_larger_weight_trusts_the_network_more():

@@ -182,12 +182,13 @@ def test_shifts_change_between_calls_but_not_between_objects():
 # Total variation over time
 
 
-def temporal_variation(x):
-    return (x[1:] - x[:-1]).abs().sum()
+def temporal_variation(x, cyclic=False):
+    wrapped = (x[0] - x[-1]).abs().sum() if cyclic else 0
+    return (x[1:] - x[:-1]).abs().sum() + wrapped
 
 
-def converged(given, threshold, calls=4000):
-    shrink = TemporalVariationShrinkage(threshold)
+def converged(given, threshold, calls=4000, cyclic=False):
+    shrink = TemporalVariationShrinkage(threshold, cyclic=cyclic)
     for _ in range(calls):
         shrunk = shrink(given.clone())
     return shrunk
@@ -222,6 +223,16 @@ def test_repeated_calls_reach_the_proximal_map_of_temporal_variation(frames):
     torch.testing.assert_close(shrunk, subtract_divergence(given.clone(), dual), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("frames", [2, 3, 8])
+def test_cyclic_temporal_variation_counts_the_step_from_the_last_frame_to_the_first(frames):
+    given = cnormal(frames, 3, 4)
+    shrunk = converged(given, 0.5, cyclic=True)
+    assert_proximal(shrunk, given, lambda x: 0.5 * temporal_variation(x, cyclic=True))
+    torch.testing.assert_close(
+        converged(given.roll(1, 0), 0.5, cyclic=True), shrunk.roll(1, 0), atol=1e-5, rtol=0
+    )
+
+
 def test_a_huge_weight_of_temporal_variation_leaves_the_mean():
     given = cnormal(4, 3, 3)
     torch.testing.assert_close(converged(given, 100.0, 1000), given.mean(0).expand_as(given))
@@ -229,7 +240,8 @@ def test_a_huge_weight_of_temporal_variation_leaves_the_mean():
 
 def test_temporal_variation_leaves_a_single_frame_unchanged():
     given = cnormal(1, 3, 4)
-    assert torch.equal(TemporalVariationShrinkage(0.5)(given.clone()), given)
+    for cyclic in (False, True):
+        assert torch.equal(TemporalVariationShrinkage(0.5, cyclic=cyclic)(given.clone()), given)
 
 
 def test_subtract_divergence_is_the_adjoint_of_differences():
