@@ -7,7 +7,6 @@ from typing import Any
 from cmrrecon.pages.page import Html, element, joined
 from cmrrecon.pages.report.gallery import score_text
 from cmrrecon.pages.report.pictures import (
-    FRAME_MS,
     MOST_FRAMES,
     Movie,
     colour_bar,
@@ -109,10 +108,12 @@ def _facts(
     """Describe what is shown: slice, window, scale, profile and speed."""
     number, count = opened.slices[opened.worst], len(opened.slices)
     first = "the reference" if has_reference else "the first method"
-    why = "" if count == 1 else ", the one with the lowest SSIM" if rule else ", the middle one"
+    why = "the only one"
+    if count > 1:
+        why = f"of {count}, the one with the lowest SSIM" if rule else f"of {count}, the middle one"
 
     parts = [
-        f"Slice {number} ({count} in all{why}).",
+        f"Slice {number}, {why}.",
         f"One window for all methods: black is 0, white is the 99.5th percentile of {first} in "
         "this slice over all frames; every method is scaled to it by one least-squares factor.",
     ]
@@ -122,8 +123,8 @@ def _facts(
         parts.append(f"The movies show the first {MOST_FRAMES} of {frames} frames.")
     if frames > 1:
         parts.append(f"The y–t profiles show the line x = {column} over time, from left to right.")
-        known = "as acquired" if times and duration != FRAME_MS else "times unknown or usual"
-        parts.append(f"Movies show a frame for {duration} ms ({known}).")
+        known = ", because the times of the frames are unknown" if times is None else ""
+        parts.append(f"Movies show a frame for {duration} ms{known}.")
     return " ".join(parts)
 
 

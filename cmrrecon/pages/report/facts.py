@@ -52,7 +52,7 @@ def provenance(cases: Sequence[Case], names: Names) -> Html:
             stamp = made.stamp or {}
             rows.append([case.number, method, *_made(stamp, names)])
     columns = ["scan", "method", "cmrrecon", "created", "device", "settings", "weights", "inputs"]
-    caption = "Digests are the first digits of SHA-256."
+    caption = "Times are UTC. Digests are the first digits of SHA-256."
     return html_table(caption, columns, rows, names=len(columns))
 
 
@@ -128,7 +128,7 @@ def _made(stamp: Mapping[str, Any], names: Names) -> list[str]:
     text = ", ".join(f"{key} {json.dumps(value)}" for key, value in sorted(settings.items()))
     return [
         str(stamp.get("cmrrecon") or "unknown"),
-        str(stamp.get("created") or "unknown"),
+        str(stamp.get("created") or "unknown")[:16].replace("T", " "),
         str(stamp.get("device") or "unknown"),
         names.clean(text.replace('"', "")),
         str(config.get("weights") or "none")[:SHORT],

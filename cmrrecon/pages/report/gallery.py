@@ -25,7 +25,7 @@ def gallery(order: Order, detailed: Sequence[str], rule: str | None) -> Html:
         The scoring rule; None without scores.
     """
     protocol = "no scores, because no references were given" if rule is None else f"protocol {rule}"
-    options = [element("option", order.text, value="-1")]
+    options = [element("option", _capital(order.text), value="-1")]
     options += [
         element("option", name, value=i) for i, name in enumerate(orders(order.scans)["names"])
     ]
@@ -39,7 +39,7 @@ def gallery(order: Order, detailed: Sequence[str], rule: str | None) -> Html:
     cards = [_card(read, read.case.number in detailed) for read in order.scans]
     return joined(
         [
-            element("p", f"{order.text}; {protocol}. Thumbnails show the middle frame."),
+            element("p", f"{_capital(order.text)}; {protocol}. Thumbnails show the middle frame."),
             controls,
             element("div", *cards, class_="cards", id="cards"),
         ]
@@ -56,7 +56,7 @@ def orders(scans: Sequence[Read]) -> dict[str, Any]:
         scans, with None for scans without the value.
     """
     methods = sorted({method for read in scans for method in read.records})
-    names = ["number of the scan"]
+    names = ["Number of the scan"]
     values: list[list[float | None]] = [[float(read.case.number) for read in scans]]
 
     for metric in METRICS:
@@ -93,7 +93,7 @@ def _card(read: Read, has_details: bool) -> Html:
         alternative = f"{name} of scan {case.number}"
         image = element("span", "no image", class_="none")
         if uri is not None:
-            image = element("img", src=uri, alt=alternative, loading="lazy")
+            image = element("img", src=uri, alt=alternative, decoding="async")
         pictures.append(element("figure", image, element("figcaption", caption)))
 
     return element(
@@ -102,6 +102,10 @@ def _card(read: Read, has_details: bool) -> Html:
         element("div", *pictures, class_="thumbnails"),
         class_="card together",
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _value(record: Mapping[str, Any], metric: str) -> float | None:

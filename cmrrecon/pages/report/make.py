@@ -203,7 +203,7 @@ def _written(
     """Write page, CSV, JSON and key."""
     records = [record for read in order.scans for record in read.records.values()]
     detailed = [one.movies["scan"] for one in details]
-    has_scores = bool(scored(order.scans))
+    rows = rows_of(order.scans, found.methods) if scored(order.scans) else None
     # Without paths and command line, which may name a patient.
     stamp = provenance.make(
         ["cmrrecon", "report"],
@@ -220,14 +220,14 @@ def _written(
         "protocol": rule.text() if rule.truth is not None else None,
         "order": order.text,
         "methods": found.methods,
-        "overview": rows_of(order.scans, found.methods) if has_scores else None,
+        "overview": rows,
         "scans": [_scan_record(read, names) for read in order.scans],
         "problems": [
             {"code": one.error.code, "where": one.where, "text": str(one.error)} for one in problems
         ],
     }
     return Report(
-        page=_page(found, order, details, problems, rule, names, stamp),
+        page=_page(found, order, rows, details, problems, rule, names, stamp),
         csv=_csv(CSV_COLUMNS, sorted(records, key=lambda r: (r["scan"], r["method"]))),
         json=provenance.plain(content),
         key=_key(folder, found),
@@ -241,6 +241,7 @@ def _written(
 def _page(
     found: Found,
     order: Order,
+    rows: dict[str, list[dict[str, Any]]] | None,
     details: Sequence[Detail],
     problems: Sequence[Problem],
     rule: Rule,
@@ -256,14 +257,14 @@ def _page(
     lead = (
         f"{len(found.cases)} scans, {total} reconstructions, "
         f"{len(found.methods)} methods: {', '.join(found.methods)}. Made by cmrrecon "
-        f"{stamp['cmrrecon']} on {stamp['created']}."
+        f"{stamp['cmrrecon']} on {stamp['created'][:10]}."
     )
     scores = [element("p", "No references were given, so there are no scores.")]
     if text is not None:
         scores = [element("p", f"No scan could be scored by protocol {text}.")]
-    if records and text is not None:
+    if rows is not None and text is not None:
         plots = element("div", distributions(records, text), class_="plots")
-        scores = [overview(order.scans, found.methods, text), plots]
+        scores = [overview(rows, text), plots]
 
     sections = {
         "Problems": [facts.problems(problems)] if problems else [],

@@ -30,8 +30,8 @@ def html_table(
     return element("div", element("table", *content), class_="scroll")
 
 
-def overview(scans: Sequence[Read], methods: Sequence[str], rule: str) -> Html:
-    """Return the tables of mean scores.
+def rows_of(scans: Sequence[Read], methods: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of the overview, as JSON values.
 
     Parameters
     ----------
@@ -39,59 +39,73 @@ def overview(scans: Sequence[Read], methods: Sequence[str], rule: str) -> Html:
         All scans.
     methods : sequence of str
         Labels of all methods.
-    rule : str
-        The scoring rule, for the captions.
+
+    Returns
+    -------
+    dict
+        The rows of `generalisation.table` for each table: `method`; `common`, over the scans that
+        every method has, if that is not all; and one for each axis with a known value. Those by R
+        have the `effective_acceleration`, from lowest to highest.
     """
     records = scored(scans)
-    caption = f"protocol {rule}; {INTERVAL}"
-    parts = [_by(records, (), f"by method; {caption}")]
+    found = {"method": table(records, ())}
 
     shared = common(scans, methods)
     if 0 < len(shared) < len(scans):
-        alike = [record for read in shared for record in read.records.values()]
-        what = f"only the {len(shared)} of {len(scans)} scans that every method has; {caption}"
-        parts.append(_by(alike, (), what))
-
+        found["common"] = table([r for read in shared for r in read.records.values()], ())
     for axis in AXES:
         if any(record[axis] is not None for record in records):
-            parts.append(_by(records, (axis,), f"by {TITLES[axis]}; {caption}"))
+            found[axis] = table(records, (axis,))
+
+    for row in found.get("acceleration", ()):
+        row["effective_acceleration"] = _effective(records, row)
+    return found
+
+
+def overview(rows: Mapping[str, list[dict[str, Any]]], rule: str) -> Html:
+    """Return the tables of mean scores.
+
+    Parameters
+    ----------
+    rows : mapping of str to list of dict
+        The result of `rows_of`.
+    rule : str
+        The scoring rule, for the captions.
+    """
+    rest = f"; protocol {rule}; {INTERVAL}"
+    parts = []
+    for name, found in rows.items():
+        caption = f"By {TITLES.get(name)}{rest}"
+        if name == "common":
+            caption = f"Only the {found[0]['n']} scans that every method has{rest}"
+        parts.append(_table(found, (name,) if name in AXES else (), caption))
     return joined(parts)
 
 
-def rows_of(scans: Sequence[Read], methods: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of the overview as JSON values, by name of the table."""
-    records = scored(scans)
-    shared = [record for read in common(scans, methods) for record in read.records.values()]
-    found = {"method": table(records, ()), "method_of_common_scans": table(shared, ())}
-    return found | {axis: table(records, (axis,)) for axis in AXES}
-
-
-def _by(records: Sequence[Mapping[str, Any]], axes: Sequence[str], caption: str) -> Html:
+def _table(found: Sequence[Mapping[str, Any]], axes: Sequence[str], caption: str) -> Html:
     """Return the table for one axis; R is shown with the effective R beside it."""
-    shown = [dict(record) for record in records]
-    for record in shown:
-        if record["acceleration"] is not None:
-            record["acceleration"] = f"{record['acceleration']:g}"
-    found = table(shown, axes)
-
-    rows = [cells(row, axes) for row in found]
     columns = [TITLES[axis] for axis in with_method(axes)]
+    lines = []
+    for row in found:
+        value = row.get("acceleration")
+        lines.append(cells({**row, "acceleration": None if value is None else f"{value:g}"}, axes))
+
     if "acceleration" in axes:
         columns.append("effective R")
-        for row, values in zip(rows, found, strict=True):
-            row.insert(2, _effective(shown, values))
-    return html_table(caption, [*columns, "scans", *METRICS], rows, names=len(columns))
+        for line, row in zip(lines, found, strict=True):
+            ends = [f"{value:.2f}" for value in row["effective_acceleration"] or ()]
+            line.insert(2, " to ".join(dict.fromkeys(ends)) or "unknown")
+    return html_table(caption, [*columns, "scans", *METRICS], lines, names=len(columns))
 
 
-def _effective(records: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> str:
-    """Return the range of the effective R in a row of the table by R."""
+def _effective(
+    records: Sequence[Mapping[str, Any]], row: Mapping[str, Any]
+) -> tuple[float, float] | None:
+    """Return the lowest and highest effective R in a row of the table by R; None if unknown."""
     found = [
         float(record["effective_acceleration"])
         for record in records
         if all(record[key] == row[key] for key in ("method", "acceleration"))
         and record["effective_acceleration"] is not None
     ]
-    if not found:
-        return "unknown"
-    ends = f"{min(found):.2f}", f"{max(found):.2f}"
-    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+    return (min(found), max(found)) if found else None
