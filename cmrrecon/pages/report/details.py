@@ -178,6 +178,7 @@ def _column(
         )
         for kind, label in labels.items()
     }
+
     has_error = view["error"] is not None
     line = profiles.get(name)
     return element(
@@ -221,6 +222,7 @@ def _wipe(views: list[dict[str, Any]], style: str) -> Html:
         )
         for side in chosen
     ]
+
     divider = element("input", type="range", class_="divider", min=0, max=100, value=50)
     return element(
         "div",

@@ -36,6 +36,7 @@ def decisions(cases: Sequence[Case], names: Names) -> Html:
                     _warnings(warnings_of(made, names)),
                 ]
             )
+
     columns = ["scan", "method", "decision", "data residual by slice", "warnings"]
     caption = (
         "The decision is made on hold-out lines of the middle slice; its error is relative. A data "

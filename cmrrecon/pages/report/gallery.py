@@ -29,6 +29,7 @@ def gallery(order: Order, detailed: Sequence[str], rule: str | None) -> Html:
     options += [
         element("option", name, value=i) for i, name in enumerate(orders(order.scans)["names"])
     ]
+
     controls = element(
         "div",
         element("label", "Order ", element("select", *options, id="order")),
@@ -36,6 +37,7 @@ def gallery(order: Order, detailed: Sequence[str], rule: str | None) -> Html:
         element("output", "", id="matches", class_="quiet"),
         class_="controls screen",
     )
+
     cards = [_card(read, read.case.number in detailed) for read in order.scans]
     return joined(
         [

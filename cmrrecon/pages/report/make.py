@@ -203,7 +203,9 @@ def _written(
     """Write page, CSV, JSON and key."""
     records = [record for read in order.scans for record in read.records.values()]
     detailed = [one.movies["scan"] for one in details]
-    rows = rows_of(order.scans, found.methods) if scored(order.scans) else None
+    # The draws of the bootstrap depend on the order: that of `evaluate` gives the same intervals.
+    by_number = sorted(order.scans, key=lambda read: read.case.number)
+    rows = rows_of(by_number, found.methods) if scored(by_number) else None
     # Without paths and command line, which may name a patient.
     stamp = provenance.make(
         ["cmrrecon", "report"],
@@ -214,6 +216,7 @@ def _written(
         },
         inputs=[],
     )
+
     content = {
         "schema": SCHEMA,
         "provenance": stamp,
@@ -226,6 +229,7 @@ def _written(
             {"code": one.error.code, "where": one.where, "text": str(one.error)} for one in problems
         ],
     }
+
     return Report(
         page=_page(found, order, rows, details, problems, rule, names, stamp),
         csv=_csv(CSV_COLUMNS, sorted(records, key=lambda r: (r["scan"], r["method"]))),
