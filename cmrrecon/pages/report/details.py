@@ -147,6 +147,7 @@ def _viewer(
         element("output", "", class_="at"),
         element("span", KEYS, class_="quiet"),
     ]
+
     style = f"aspect-ratio: {ratio:.4f}"
     columns = [
         _column(read, index, view, profiles, style) for index, view in enumerate(movies["views"])

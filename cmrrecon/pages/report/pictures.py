@@ -102,8 +102,8 @@ def movie(images: Tensor) -> Movie:
     rows = math.ceil(frames / columns)
     sheet = np.zeros((rows * columns, y, x), np.uint8)
     sheet[:frames] = grey(images)
-    sheet = sheet.reshape(rows, columns, y, x).transpose(0, 2, 1, 3)
-    return Movie(_webp(Image.fromarray(sheet.reshape(rows * y, columns * x))), columns)
+    placed = sheet.reshape(rows, columns, y, x).transpose(0, 2, 1, 3)
+    return Movie(_webp(Image.fromarray(placed.reshape(rows * y, columns * x))), columns)
 
 
 def errors(series: Series, frame: int) -> tuple[dict[str, Tensor], float]:

@@ -92,7 +92,10 @@ def worst_first(scans: Sequence[Read]) -> Order:
         by_method.setdefault(record["method"], []).append(float(record["ssim"]))
 
     if not by_method:
+        known = any(r["residual"] is not None for read in scans for r in read.records.values())
         text = "largest deviation of the data residual from 1 first"
+        if not known:
+            text = "order of the files, because neither scores nor residuals are known"
         return Order(sorted(scans, key=lambda read: -_misfit(read.records)), text)
 
     most = max(map(len, by_method.values()))
