@@ -229,11 +229,13 @@ def _deliver(
 
 def _report_problems(report: "Report", console: Console) -> None:
     """Print what is missing; files are named only in the key."""
+    from cmrrecon.pages.report.scans import grouped, places
+
     for problem in report.problems:
         if problem.failed:
             running.report_failure(console, problem.where, problem.error)
-        else:
-            console.warn(f"{problem.where}: {problem.error}")
+    for alike in grouped([problem for problem in report.problems if not problem.failed]):
+        console.warn(f"{places(alike)}: {alike[0].error}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -150,7 +150,8 @@ def _viewer(
 
     style = f"aspect-ratio: {ratio:.4f}"
     columns = [
-        _column(read, index, view, profiles, style) for index, view in enumerate(movies["views"])
+        _column(read, index, view, profiles, style, has_errors=top is not None)
+        for index, view in enumerate(movies["views"])
     ]
     return element(
         "div",
@@ -166,7 +167,13 @@ def _viewer(
 
 
 def _column(
-    read: Read, index: int, view: Mapping[str, Any], profiles: Mapping[str, str], style: str
+    read: Read,
+    index: int,
+    view: Mapping[str, Any],
+    profiles: Mapping[str, str],
+    style: str,
+    *,
+    has_errors: bool,
 ) -> Html:
     """Return movie, error map and profile of one method."""
     name, number = view["name"], read.case.number
@@ -180,13 +187,15 @@ def _column(
         for kind, label in labels.items()
     }
 
-    has_error = view["error"] is not None
+    error = canvases["error"] if view["error"] is not None else None
+    if error is None and has_errors:
+        error = element("div", class_="empty", style=style)
     line = profiles.get(name)
     return element(
         "figure",
         element("figcaption", caption),
         canvases["image"],
-        canvases["error"] if has_error else element("div", class_="empty", style=style),
+        error,
         None
         if line is None
         else element("img", class_="profile", src=line, alt=f"y–t profile of {name}"),
@@ -236,5 +245,5 @@ def _wipe(views: list[dict[str, Any]], style: str) -> Html:
             class_="stack",
             style=style,
         ),
-        class_="wipe",
+        class_="wipe screen",
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from cmrrecon.pages.page import Html, element, joined
 from cmrrecon.pages.report.names import Names
-from cmrrecon.pages.report.scans import Case, Made, Problem
+from cmrrecon.pages.report.scans import Case, Made, Problem, grouped, places
 from cmrrecon.pages.report.tables import html_table
 
 SHORT = 12  # Digits of an abbreviated digest.
@@ -15,8 +15,8 @@ SHORT = 12  # Digits of an abbreviated digest.
 def problems(found: Sequence[Problem]) -> Html:
     """Return the list of what is missing, with the codes of the errors."""
     items = [
-        element("li", element("code", one.error.code), f" {one.where}: {one.error}")
-        for one in found
+        element("li", element("code", alike[0].error.code), f" {places(alike)}: {alike[0].error}")
+        for alike in grouped(found)
     ]
     return element("ul", *items, class_="problems")
 

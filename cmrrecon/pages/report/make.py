@@ -259,8 +259,8 @@ def _page(
     total = sum(len(case.members) for case in found.cases)
 
     lead = (
-        f"{len(found.cases)} scans, {total} reconstructions, "
-        f"{len(found.methods)} methods: {', '.join(found.methods)}. Made by cmrrecon "
+        f"Scans: {len(found.cases)}. Reconstructions: {total}. "
+        f"Methods: {', '.join(found.methods)}. Made by cmrrecon "
         f"{stamp['cmrrecon']} on {stamp['created'][:10]}."
     )
     scores = [element("p", "No references were given, so there are no scores.")]

@@ -169,6 +169,19 @@ def missing_methods(found: Found) -> list[Problem]:
     return problems
 
 
+def grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
+    """Put problems with the same code and sentences together."""
+    groups: dict[tuple[str, str], list[Problem]] = defaultdict(list)
+    for one in problems:
+        groups[one.error.code, str(one.error)].append(one)
+    return list(groups.values())
+
+
+def places(problems: Sequence[Problem]) -> str:
+    """List where some problems are."""
+    return "; ".join(one.where for one in problems)
+
+
 def _groups(made: Sequence[Made]) -> list[list[Made]]:
     """Put reconstructions of the same scan together, in the order of the first files."""
     groups: dict[Any, list[Made]] = {}

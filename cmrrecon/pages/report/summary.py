@@ -111,6 +111,8 @@ def worst_first(scans: Sequence[Read]) -> Order:
         return values.get(best, max(values.values(), default=-1.0))
 
     text = f"lowest SSIM of {best} first, the method with the highest mean SSIM"
+    if len(complete) < len(by_method):
+        text += " of those with the most scans"
     return Order(sorted(scans, key=similarity), text)
 
 
