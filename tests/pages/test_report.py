@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from report_folders import PLACE, SHAPE, write
+from report_folders import PLACE, SHAPE, truth_of, write
 from typer.testing import CliRunner
 
 from cmrrecon import evaluate, formats
@@ -238,3 +238,49 @@ def test_page_stays_below_its_largest_size(tmp_path, monkeypatch):
     assert report(tmp_path / "rec")[0] == 0
     facts = json.loads((tmp_path / "rec" / "report.json").read_text())
     assert {one["code"] for one in facts["problems"]} == {"report-full"}
+
+
+def test_images_of_other_programs_join_the_scan_of_the_same_name(tmp_path):
+    made = write(tmp_path, 1, "sense", 0.1)
+    write(tmp_path, 2, "sense", 0.1)
+    other = tmp_path / "rec" / "other" / PLACE.format("UnderSample_TaskR1", 1)
+    other.mkdir(parents=True)
+    images = formats.read_images(made).numpy()
+    np.save(other / "cine_sax_kus_ktGaussian8.npy", images)
+    code, _, _ = report(tmp_path / "rec", "--truth", tmp_path / "data")
+    facts = json.loads((tmp_path / "rec" / "report.json").read_text())
+    assert code == 0
+    by_subject = {scan["label"].split()[1]: scan["reconstructions"] for scan in facts["scans"]}
+    assert [one["method"] for one in by_subject["P001"]] == ["sense", "unnamed"]
+    assert by_subject["P001"][0]["psnr"] == by_subject["P001"][1]["psnr"]
+    assert [one["method"] for one in by_subject["P002"]] == ["sense"]
+
+
+def test_perfect_images_have_an_infinite_psnr(tmp_path):
+    write(tmp_path, 1, "sense", 0.0)
+    write(tmp_path, 2, "sense", 0.1)
+    assert report(tmp_path / "rec", "--truth", tmp_path / "data")[0] == 0
+    facts = json.loads((tmp_path / "rec" / "report.json").read_text())
+    found = {one["subject"]: one for scan in facts["scans"] for one in scan["reconstructions"]}
+    assert found["P001"]["ssim"] == pytest.approx(1)
+    assert float(found["P001"]["psnr"]) > 100
+
+
+@pytest.mark.parametrize("protocol", ["fullfov", "2025"])
+def test_the_worst_slice_is_shown(tmp_path, protocol):
+    made = write(tmp_path, 1, "sense", 0.05)
+    stamp = formats.read_provenance(made)
+    stamp["config"]["slices"] = [0, 1, 2, 3]
+    truth = truth_of(1)[:, :1].expand(-1, 4, -1, -1).clone()
+    reference = next((tmp_path / "data").rglob("cine_sax_truth.npz"))
+    maps = torch.ones((1, *SHAPE[2:]), dtype=torch.complex64)
+    formats.write_truth(reference, truth.to(torch.complex64), maps)
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    # Of four slices, the challenges score the first two.
+    levels = torch.tensor([0.01, 0.1, 0.3, 0.02])[None, :, None, None]
+    formats.write_images(made, (truth + levels * noise).abs().unbind(1), stamp)
+
+    words = (tmp_path / "rec", "--truth", tmp_path / "data", "--protocol", protocol)
+    assert report(*words)[0] == 0
+    page = (tmp_path / "rec" / "report.html").read_text()
+    assert f"Slice {2 if protocol == 'fullfov' else 1}, of 4, the one with the lowest" in page

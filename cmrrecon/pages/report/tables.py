@@ -106,6 +106,6 @@ def _effective(
         float(record["effective_acceleration"])
         for record in records
         if all(record[key] == row[key] for key in ("method", "acceleration"))
-        and record["effective_acceleration"] is not None
+        and isinstance(record["effective_acceleration"], int | float)
     ]
     return (min(found), max(found)) if found else None
