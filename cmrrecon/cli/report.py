@@ -213,9 +213,9 @@ def _deliver(
         }
 
     def finish(stamp: dict[str, Any]) -> None:
-        from cmrrecon.pages.report.make import to_json
+        from cmrrecon.pages.report.beside import json_text
 
-        texts = {"csv": made[0].csv, "json": to_json(made[0]), "key": made[0].key}
+        texts = {"csv": made[0].csv, "json": json_text(made[0].json), "key": made[0].key}
         for name, path in beside.items():
             _write(path, texts[name])
 

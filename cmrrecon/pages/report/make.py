@@ -1,8 +1,5 @@
 """Makes a report: reads every scan, shows the worst and the named ones in detail."""
 
-import csv
-import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +7,7 @@ from typing import Any
 
 from cmrrecon.evaluation.references import candidates_in
 from cmrrecon.pages.page import document, element
-from cmrrecon.pages.report import facts
+from cmrrecon.pages.report import beside, facts
 from cmrrecon.pages.report.details import Detail, detail
 from cmrrecon.pages.report.gallery import gallery, orders
 from cmrrecon.pages.report.names import Names
@@ -27,13 +24,6 @@ TITLE = "Report on reconstructions"
 SCHEMA = 1
 # Details stop before the page grows beyond this number of characters.
 LARGEST_PAGE = 48_000_000
-CSV_COLUMNS = (
-    *("scan", "method", "protocol", "order", "cropped", "psnr", "ssim", "nmse", "heart_psnr"),
-    *("hfen", "body_fraction", "images", "slices", "modality", "base", "subject", "centre"),
-    *("vendor", "coil", "pattern", "acceleration", "effective_acceleration", "acs", "seed"),
-    *("residual", "weights", "reference_is"),
-)
-
 Progress = Callable[[int, int], None]
 
 
@@ -112,7 +102,10 @@ def make_report(
     named = named_cases(found.cases, show, folder)
     names = _names(folder, paths, rule, found)
 
-    problems = [Problem("a file", names.cleaned(error)) for _, error in found.failures]
+    problems = [
+        Problem(f"file {number}", names.cleaned(error))
+        for number, (_, error) in enumerate(found.failures, 1)
+    ]
     scans = []
     for index, case in enumerate(found.cases):
         opened = open_case(case, rule)
@@ -156,7 +149,7 @@ def named_cases(cases: Sequence[Case], show: Sequence[str], folder: Path) -> lis
 
 def _is_below(case: Case, name: str, folder: Path) -> bool:
     """Return whether a name is part of the path of one of the files of a scan."""
-    paths = (str(_relative(one.path, folder)) for one in case.members.values())
+    paths = (str(beside.relative(one.path, folder)) for one in case.members.values())
     return any(name.lower() in path.lower() for path in paths)
 
 
@@ -224,7 +217,7 @@ def _written(
         "order": order.text,
         "methods": found.methods,
         "overview": rows,
-        "scans": [_scan_record(read, names) for read in order.scans],
+        "scans": [beside.scan_record(read, names) for read in order.scans],
         "problems": [
             {"code": one.error.code, "where": one.where, "text": str(one.error)} for one in problems
         ],
@@ -232,9 +225,9 @@ def _written(
 
     return Report(
         page=_page(found, order, rows, details, problems, rule, names, stamp),
-        csv=_csv(CSV_COLUMNS, sorted(records, key=lambda r: (r["scan"], r["method"]))),
+        csv=beside.scores(records),
         json=provenance.plain(content),
-        key=_key(folder, found),
+        key=beside.key(folder, found),
         scans=len(found.cases),
         reconstructions=len(records),
         detailed=detailed,
@@ -291,47 +284,11 @@ def _page(
     return document(TITLE, body, styles=["report.css"], scripts=["report.js"], data=data)
 
 
-def _scan_record(read: Read, names: Names) -> dict[str, Any]:
-    """Return everything about a scan for the JSON file."""
-    made = []
-    for method, record in read.records.items():
-        one = read.case.members[method]
-        more = {"decision": facts.choice_of(one), "warnings": facts.warnings_of(one, names)}
-        made.append({**record, **more, "data_residual": (one.stamp or {}).get("data_residual")})
-    return {"scan": read.case.number, "label": read.case.label, "reconstructions": made}
-
-
-def _csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _key(folder: Path, found: Found) -> str:
-    """Return the files behind the scans; those that could not be read have no scan."""
-    rows = [
-        {"scan": case.number, "method": method, "file": str(_relative(one.path, folder))}
-        for case in found.cases
-        for method, one in case.members.items()
-    ]
-    rows += [
-        {"scan": "", "method": error.code, "file": str(_relative(path, folder))}
-        for path, error in found.failures
-    ]
-    return _csv(("scan", "method", "file"), rows)
-
-
 def _names(folder: Path, paths: Sequence[Path], rule: Rule, found: Found) -> Names:
     """Return the names that must not appear: those of all folders and files of the user."""
     truth = [] if rule.truth is None else [rule.truth.absolute(), *rule.candidates]
     shown = [str(value) for case in found.cases for value in case.facts.values() if value]
     return Names([folder.absolute(), *paths, *truth], [*found.methods, *shown])
-
-
-def _relative(path: Path, folder: Path) -> Path:
-    return path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
 
 
 def _nothing(folder: Path) -> InputError:
@@ -341,8 +298,3 @@ def _nothing(folder: Path) -> InputError:
         "Image files were expected",
         "Check the path",
     )
-
-
-def to_json(report: Report) -> str:
-    """Return the JSON file of a report."""
-    return json.dumps(report.json, indent=1, allow_nan=False) + "\n"
