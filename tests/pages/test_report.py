@@ -285,3 +285,20 @@ def test_the_worst_slice_is_shown(tmp_path, protocol):
     assert report(*words)[0] == 0
     page = (tmp_path / "rec" / "report.html").read_text()
     assert f"Slice {2 if protocol == 'fullfov' else 1}, of 4, the one with the lowest" in page
+
+
+def test_odd_provenance_is_shown_as_text(tmp_path):
+    odd = {
+        "choice": [1],
+        "data_residual": "1",
+        "warnings": ["<script>alert(1)</script>"],
+        "inputs": 5,
+        "effective_acceleration": "inf",
+        "config": {"method": "<b>bold</b>", "options": "none"},
+    }
+    write(tmp_path, 1, "sense", 0.1, extra=odd)
+    assert report(tmp_path / "rec", "--truth", tmp_path / "data")[0] == 0
+    page = (tmp_path / "rec" / "report.html").read_text()
+    assert "alert" not in page.replace("&lt;script&gt;alert", "")
+    assert "<b>bold" not in page
+    assert "&lt;b&gt;bold" in page

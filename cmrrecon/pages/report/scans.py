@@ -207,7 +207,8 @@ def _groups(made: Sequence[Made]) -> list[list[Made]]:
 def _key(one: Made) -> tuple[Any, ...] | None:
     """Return the digests of the files that were reconstructed, and the slices; None if unknown."""
     entries = (one.stamp or {}).get("inputs")
-    digests = [entry.get("sha256") for entry in entries or () if isinstance(entry, dict)]
+    known = entries if isinstance(entries, list) else []
+    digests = [entry.get("sha256") for entry in known if isinstance(entry, dict)]
     if not digests or None in digests:
         return None
     slices = (one.stamp or {}).get("config", {}).get("slices")
