@@ -21,6 +21,7 @@ from cmrrecon.cli import (
     models,
     preprocess,
     reconstruct,
+    report,
     simulate,
     train,
     undersample,
@@ -75,6 +76,9 @@ app.command(
 app.command(
     "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice in a figure."
 )(compare.compare)
+app.command(
+    "report", epilog=report.EXAMPLE, short_help="Write an HTML page about reconstructions."
+)(report.report)
 app.command(
     "preprocess", epilog=preprocess.EXAMPLE, short_help="Pack scans into a training store."
 )(preprocess.preprocess)
