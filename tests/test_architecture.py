@@ -20,6 +20,7 @@ ROOMS = [
     {"reconstruction"},
     {"methods"},
     {"evaluation"},
+    {"relaxometry"},
     {"simulation"},
     {"sampling"},
     {"formats"},
