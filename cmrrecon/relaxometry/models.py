@@ -110,26 +110,36 @@ def fit_pixels(
     UsageError
         If the model has no noise floor (`options-conflict`).
     """
-    if noise_floor and model.floor is None:
-        raise UsageError(
-            "options-conflict",
-            f"A noise floor was requested for the model {model.name}",
-            "Only the models t2 and t2star have a noise floor",
-            "Leave the noise floor out, or choose one of these models",
-        )
     if model.inverted and float(times[-1]) == 0:
         magnitude, times = magnitude[:-1], times[:-1]
-    different = len(set(times.tolist()))
-    with_floor = noise_floor
-    if noise_floor is None:
-        with_floor = model.floor is not None and different >= FLOOR_TIMES
-    _check_times(different, model, with_floor=bool(with_floor))
+    with_floor = has_floor(model, times, noise_floor)
+    _check_times(times, model, with_floor=with_floor)
 
     solve = model.floor if with_floor and model.floor is not None else model.solve
     order = times.argsort().to(magnitude.device)
     signal, t = magnitude[order], times.to(magnitude.device, torch.float64)[order]
     parts = [_usable(part.double(), t, solve) for part in signal.split(CHUNK, 1)]
     return Fit(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def has_floor(model: Model, times: Tensor, requested: bool | None) -> bool:
+    """Return whether a noise floor is fitted, see `fit_pixels`.
+
+    Raises
+    ------
+    UsageError
+        If it is requested, but the model has none (`options-conflict`).
+    """
+    if requested and model.floor is None:
+        raise UsageError(
+            "options-conflict",
+            f"A noise floor was requested for the model {model.name}",
+            "Only the models t2 and t2star have a noise floor",
+            "Leave the noise floor out, or choose one of these models",
+        )
+    if requested is None:
+        return model.floor is not None and len(set(times.tolist())) >= FLOOR_TIMES
+    return requested
 
 
 def model_named(name: str) -> Model:
@@ -150,8 +160,9 @@ def model_named(name: str) -> Model:
     return MODELS[name]
 
 
-def _check_times(different: int, model: Model, *, with_floor: bool) -> None:
+def _check_times(times: Tensor, model: Model, *, with_floor: bool) -> None:
     """Refuse fewer different times than parameters."""
+    different = len(set(times.tolist()))
     least = model.parameters + with_floor
     if different < least:
         raise InputError(

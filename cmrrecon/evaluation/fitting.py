@@ -1,0 +1,284 @@
+"""`fit`: fits T1, T2 or T2* to the images of a mapping series."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cmrrecon.data import Acquisition
+from cmrrecon.evaluation.map_figures import pixel_aspect
+from cmrrecon.evaluation.parametric_map import ParametricMap
+from cmrrecon.evaluation.reconstructions import Reconstruction, of_result, open_reconstruction
+from cmrrecon.evaluation.segments import Insertion, Segment, aha_segments, segment_values
+from cmrrecon.evaluation.weighting_times import checked_times, times_for
+from cmrrecon.formats.label_maps import lay_over, read_label_map
+from cmrrecon.relaxometry.models import Model, fit_pixels, has_floor, model_named
+from cmrrecon.tools.arrays import as_tensor
+from cmrrecon.tools.errors import InputError, NumericalError, UsageError
+from cmrrecon.tools.files import as_path
+
+Array = npt.NDArray[Any]
+# The model of each official base name.
+MODEL_OF = {"t1map": "molli", "t1mappost": "molli", "t2map": "t2", "t2smap": "t2star"}
+# Air is what stays below this fraction of the series' 99th percentile in all weightings.
+THRESHOLD = 0.05
+PERCENTILE = 0.99
+
+
+def fit(
+    images: Any,
+    times: Tensor | Array | Sequence[float] | str | Path | None = None,
+    *,
+    model: str | None = None,
+    noise_floor: bool | None = None,
+    threshold: float = THRESHOLD,
+    labels: Tensor | Array | str | Path | None = None,
+    insertions: Sequence[Insertion] | None = None,
+    levels: Sequence[str] | None = None,
+    base: str | None = None,
+    slices: Sequence[int] | None = None,
+) -> ParametricMap:
+    """Fit T1, T2 or T2* to each pixel of a mapping series, as `cmrrecon fit` does for a file.
+
+    Magnitudes are fitted by least squares; complex images are converted. For inversion recovery,
+    the sign of the earliest weightings is restored by the best fit.
+
+    Parameters
+    ----------
+    images : Tensor or NumPy array, path, or result of a reconstruction or simulation
+        Images (frame, slice, y, x), one frame for each weighting; or an image file; or an object
+        with `images` and `provenance`; or one with `image` and `times`.
+    times : Tensor, NumPy array, sequence or path, optional
+        Inversion, saturation, preparation or echo times in ms, (frame,) or (frame, slice); or a
+        `.csv` table with them; or a folder to search for the table of the scan. None: `<base>.csv`
+        beside the image file. After an inversion, a final time of 0 excludes the last weighting.
+    model : str, optional
+        `molli`, `inversion`, `saturation`, `t2`, `t2-line` or `t2star`. None: `molli` for `T1map`
+        and `T1mappost`, `t2` for `T2map`, `t2star` for `T2smap`.
+    noise_floor : bool, optional
+        Whether `t2` and `t2star` have a constant noise floor. None: with five different times or
+        more.
+    threshold : float
+        Pixels below this fraction of the series' 99th percentile in all weightings are air and not
+        fitted. 0 fits all pixels.
+    labels : Tensor, NumPy array or path, optional
+        Label map of the heart: 1 left ventricle, 2 myocardium, 3 right ventricle.
+    insertions : sequence of (float, float, float, float), optional
+        Anterior and inferior insertion (y, x, y, x) of the right ventricle in pixels, for all
+        slices or for each; None: found in `labels`.
+    levels : sequence of str, optional
+        `basal`, `mid`, `apical` or `-` for each slice; None: in thirds, the first at the base.
+    base : str, optional
+        Base name of the scan, such as `T1map`. None: as stated by the images.
+    slices : sequence of int, optional
+        Slice numbers of the images within the scan, for times and labels of the whole scan. None:
+        as stated by the images, or all.
+
+    Returns
+    -------
+    ParametricMap
+        Relaxation time, standard deviation and residual of each pixel, and the mean in the 16 AHA
+        segments if there is a label map.
+
+    Raises
+    ------
+    InputError
+        If a file does not exist (`file-missing`) or contains no reconstruction (`variable-kind`);
+        the times are unknown (`times-missing`, `times-ambiguous`), no table (`times-table`), do not
+        fit the images (`times-shape`), are not usable numbers (`times-values`) or too few
+        (`times-too-few`); the images do not have four axes (`images-axes`) or have no finite pixel
+        (`images-not-finite`); or the labels do not fit (`labels-values`, `labels-empty`,
+        `shape-mismatch`, `insertions-missing`).
+    UsageError
+        If the model is unknown (`unknown-model`) or neither given nor known from the base name
+        (`option-needs`), or another option is not valid (`option-value`, `options-conflict`,
+        `option-needs`, `box-outside`).
+    NumericalError
+        If no pixel can be fitted (`fit-failed`).
+
+    See Also
+    --------
+    cmrrecon.relaxometry.models : The models and their formulas.
+
+    Examples
+    --------
+    >>> import torch
+    >>> times = torch.tensor([0.0, 25, 35, 45, 55])
+    >>> images = torch.exp(-times / 46)[:, None, None, None].expand(-1, 1, 8, 8)
+    >>> fit(images, times, model="t2").values.mean().round()
+    tensor(46.)
+    """
+    made, given = _series(images, slices)
+    facts = made.facts or Acquisition(base=base or Acquisition.base)
+    facts = facts if base is None else replace(facts, base=base)
+    chosen = _model(model, facts.base)
+    _check_options(threshold, labels, insertions, levels)
+
+    path = as_path(images, "image file") if isinstance(images, str | Path) else None
+    known = times_for(given if times is None else times, facts, path)
+    weights = checked_times(known, made.images.shape, made.slices, made.name)
+    marked = None if labels is None else _labels(labels, made)
+    found = _maps(made, weights, chosen, noise_floor, threshold)
+    if marked is None:
+        return found
+
+    aspect = pixel_aspect(found.provenance)
+    numbers = aha_segments(marked, insertions=insertions, levels=levels, aspect=aspect)
+    rows: tuple[Segment, ...] = segment_values(found.values, numbers.to(found.values.device))
+    return replace(found, segments=rows)
+
+
+def _series(images: Any, slices: Sequence[int] | None) -> tuple[Reconstruction, Any]:
+    """Return the images, and the times of an object that has them."""
+    given = None
+    if isinstance(images, str | Path):
+        path = as_path(images, "image file")
+        made, _ = open_reconstruction(path, str(path))
+    elif hasattr(images, "images"):
+        made = of_result(images.images, images.provenance)
+    elif hasattr(images, "image"):
+        made, given = Reconstruction(images.image, images.scan.acquisition), images.times
+    else:
+        made = Reconstruction(as_tensor(images, "images", "(frame, slice, y, x)"))
+
+    if made.images.ndim != 4:
+        raise InputError(
+            "images-axes",
+            f"The images have shape {tuple(made.images.shape)}",
+            "A mapping series has the axes (frame, slice, y, x)",
+            "Add the missing axes of length 1, in that order",
+        )
+    numbers = tuple(made.slices or range(made.images.shape[1]) if slices is None else slices)
+    if len(numbers) != made.images.shape[1]:
+        raise UsageError(
+            "option-value",
+            f"{len(numbers)} slice numbers were given for {made.images.shape[1]} slices",
+            "Each slice of the images needs its number within the scan",
+            "Give one number for each slice, or leave them out",
+        )
+    return replace(made, slices=numbers), given
+
+
+def _model(name: str | None, base: str) -> Model:
+    """Return the model of a name, or else that of a base name."""
+    if name is not None:
+        return model_named(name)
+    if base.lower() not in MODEL_OF:
+        raise UsageError(
+            "option-needs",
+            f"The base name {base} does not say which relaxation time to fit",
+            "It is known for T1map, T1mappost, T2map and T2smap",
+            "Choose a model, such as molli, saturation, t2 or t2star",
+        )
+    return model_named(MODEL_OF[base.lower()])
+
+
+def _check_options(threshold: float, labels: Any, insertions: Any, levels: Any) -> None:
+    """Refuse a threshold that is no fraction, and options of segments without a label map."""
+    if not 0 <= threshold < 1:
+        raise UsageError(
+            "option-value",
+            f"The threshold of air is {threshold:g}",
+            "It is a fraction of the 99th percentile, from 0 to below 1",
+            f"Use, for example, {THRESHOLD:g}",
+        )
+    if labels is None and (insertions is not None or levels is not None):
+        raise UsageError(
+            "option-needs",
+            "Insertion points or levels were given without a label map",
+            "The segments divide the myocardium of a label map",
+            "Add the label map with --labels",
+        )
+
+
+def _labels(labels: Any, made: Reconstruction) -> Tensor:
+    """Return the labels of the images' slices, (slice, y, x)."""
+    if isinstance(labels, str | Path):
+        path = as_path(labels, "label map")
+        stored, name = read_label_map(path), str(path)
+    else:
+        stored, name = as_tensor(labels, "labels", "(slice, y, x)").long(), "in memory"
+
+    numbers = made.slices or ()
+    count = stored.shape[-3] if stored.ndim > 2 else 0
+    scan = tuple(range(count)) if count > max(numbers) else numbers
+    placed = lay_over(stored, tuple(made.images.shape), numbers, scan, name)
+    if len(placed) > 1:
+        raise InputError(
+            "shape-mismatch",
+            f"The label map {name} has {len(placed)} frames",
+            "All weightings of a mapping series share one myocardium",
+            "Use a label map with one frame",
+        )
+    return placed[0]
+
+
+def _maps(
+    made: Reconstruction,
+    times: Tensor,
+    model: Model,
+    noise_floor: bool | None,
+    threshold: float,
+) -> ParametricMap:
+    """Fit all slices."""
+    magnitude = made.images.abs()
+    finite = magnitude.isfinite().all(0)
+    if not bool(finite.any()):
+        raise InputError(
+            "images-not-finite",
+            f"{made.name} has no pixel that is finite in all weightings",
+            "A fit needs numbers",
+            "Check how the images were made",
+        )
+    tissue = finite & (_brightest(magnitude) > threshold * _bright(magnitude, finite))
+
+    parts = torch.full((3, *finite.shape), torch.nan, device=magnitude.device)
+    for z, inside in enumerate(tissue):
+        if bool(inside.any()):
+            found = fit_pixels(
+                magnitude[:, z, inside], times[:, z], model, noise_floor=noise_floor
+            )
+            parts[:, z, inside] = torch.stack(found).float()
+
+    values, deviation, residual = parts
+    fitted = int(values.isfinite().sum())
+    if not fitted:
+        raise NumericalError(
+            "fit-failed",
+            f"No {model.parameter} can be fitted to any pixel of {made.name}",
+            f"The signal must follow {model.formula}",
+            "Check the times and the model",
+        )
+    known = made.stamp or {}
+    stamp = {name: known[name] for name in ("acquisition", "geometry") if name in known}
+    stamp["config"] = {"slices": list(made.slices or ())}
+    return ParametricMap(
+        parameter=model.parameter,
+        model=model.name,
+        noise_floor=has_floor(model, times[:, 0], noise_floor),
+        values=values,
+        deviation=deviation,
+        residual=residual,
+        times=times,
+        fitted=fitted,
+        failed=int(tissue.sum()) - fitted,
+        air=int((finite & ~tissue).sum()),
+        broken=int((~finite).sum()),
+        provenance=stamp,
+    )
+
+
+def _brightest(magnitude: Tensor) -> Tensor:
+    """Return the largest weighting of each pixel (slice, y, x)."""
+    return magnitude.amax(0)
+
+
+def _bright(magnitude: Tensor, finite: Tensor) -> float:
+    """Return the 99th percentile of the largest weightings in the pixels that are finite."""
+    values = _brightest(magnitude)[finite].flatten()
+    place = max(1, round(PERCENTILE * len(values)))
+    return float(values.kthvalue(place).values)
