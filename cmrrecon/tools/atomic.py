@@ -1,9 +1,10 @@
-"""Write a file completely or not at all."""
+"""Write a file or a folder of files completely or not at all."""
 
 import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,7 +53,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         If the file cannot be written (`output-unwritable`).
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = _beside(target, "tmp")
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +69,72 @@ def atomic(path: str | Path) -> Iterator[Path]:
     # Some network file systems cannot synchronise folders. The file itself is safe.
     with suppress(OSError):
         _synchronise(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces `path` when the block ends without an error.
+
+    A new folder appears in one step. An older folder or file of that name is renamed first and
+    deleted afterwards, because no system replaces a folder that has files in it; the caller makes
+    sure that it may be deleted.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder to write.
+
+    Yields
+    ------
+    Path
+        The folder to write to inside the block.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written (`output-unwritable`).
+    """
+    target = Path(path)
+    temporary = _beside(target, "tmp")
+    older = _beside(target, "old")
+
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.iterdir():
+            _synchronise(file)
+        _synchronise(temporary)
+        _put_in_place(temporary, target, older)
+    except OSError as error:
+        raise output_error(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+    with suppress(OSError):
+        _synchronise(target.parent)
+
+
+def _put_in_place(temporary: Path, target: Path, older: Path) -> None:
+    """Rename a folder; delete what was there before, or put it back if the renaming fails."""
+    replaces = os.path.lexists(target)
+    if replaces:
+        os.rename(target, older)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        if replaces:
+            os.rename(older, target)
+        raise
+
+    if older.is_dir() and not older.is_symlink():
+        shutil.rmtree(older, ignore_errors=True)
+    elif replaces:
+        older.unlink(missing_ok=True)
+
+
+def _beside(target: Path, purpose: str) -> Path:
+    """Return a hidden name in the same folder that no other process uses."""
+    return target.with_name(f".{target.name}.{purpose}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
