@@ -12,7 +12,7 @@ from refusals import refused
 
 import cmrrecon
 
-FUNCTIONS = ("read", "write", "simulate", "undersample", "reconstruct", "evaluate")
+FUNCTIONS = ("read", "write", "simulate", "undersample", "reconstruct", "evaluate", "fit")
 
 
 @pytest.fixture(scope="module")

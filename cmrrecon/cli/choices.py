@@ -31,6 +31,8 @@ PATTERNS = ("uniform", "kt-uniform", "kt-gaussian", "kt-radial", "random", "gaus
 PROTOCOLS = ("fullfov", "body", "cmrxrecon2023", "cmrxrecon2024", "cmrxrecon2025")
 KINDS = ("cine", "perfusion", "t1map", "t2map")
 DEVICES = ("auto", "cpu", "cuda")
+MODELS = ("molli", "inversion", "saturation", "t2", "t2-line", "t2star")
+MAP_FORMATS = ("h5", "mat", "npy", "npz", "nii", "nii.gz", "dcm", "png")
 
 
 class RecipeFacts(NamedTuple):
@@ -87,6 +89,16 @@ def complete_protocols(incomplete: str) -> list[str]:
 def complete_kinds(incomplete: str) -> list[str]:
     """Complete the kind of a simulated scan."""
     return _starting_with(KINDS, incomplete)
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Complete a model of relaxation."""
+    return _starting_with(MODELS, incomplete)
+
+
+def complete_map_formats(incomplete: str) -> list[str]:
+    """Complete a format of fitted maps."""
+    return _starting_with(MAP_FORMATS, incomplete)
 
 
 def complete_devices(incomplete: str) -> list[str]:

@@ -9,10 +9,11 @@ from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_job import Plan, score_job
 from cmrrecon.cli.evaluate_output import Output, complete_formats
-from cmrrecon.cli.evaluate_region_plan import Owners, plan_regions
+from cmrrecon.cli.evaluate_region_plan import plan_regions
 from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.label_files import Owners
 from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.tools.errors import InputError
 
@@ -180,7 +181,7 @@ def evaluate(
             regions=plan_regions(roi, background, times),
             allow_partial=allow_partial,
         )
-        everything = inputs.find_jobs(files, formats.is_images, accompanies=_is_uncertainty)
+        everything = inputs.find_jobs(files, formats.is_images, accompanies=inputs.is_quantity)
         jobs = inputs.jobs_of_shard(everything, shard, console)
         _evaluate_jobs(jobs, plan, output, whole=shard is None, fail_fast=fail_fast)
 
@@ -231,13 +232,3 @@ def _evaluate_jobs(
             "Each row needs the end of the path of a scan, and a box as y0, y1, x0 and x1",
             "Check the column file, and that the slices with boxes were reconstructed",
         )
-
-
-def _is_uncertainty(path: Path) -> bool:
-    """Return whether a file contains uncertainties; damaged files are reported later."""
-    from cmrrecon import formats
-
-    try:
-        return "quantity" in (formats.read_provenance(path) or {})
-    except InputError:
-        return False

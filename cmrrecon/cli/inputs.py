@@ -122,6 +122,19 @@ def find_jobs(
     return everything
 
 
+def is_quantity(path: Path) -> bool:
+    """Return whether a file contains a quantity other than images, such as uncertainties or a map.
+
+    Damaged files are reported later.
+    """
+    from cmrrecon import formats
+
+    try:
+        return "quantity" in (formats.read_provenance(path) or {})
+    except InputError:
+        return False
+
+
 def cost_of(job: Job) -> int:
     """Return the predicted cost of a job, see `predicted_cost`."""
     return 1 if job.is_stream else predicted_cost(job.path)

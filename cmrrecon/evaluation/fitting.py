@@ -1,7 +1,7 @@
 """`fit`: fits T1, T2 or T2* to the images of a mapping series."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ from cmrrecon.evaluation.reconstructions import Reconstruction, of_result, open_
 from cmrrecon.evaluation.segments import Insertion, Segment, aha_segments, segment_values
 from cmrrecon.evaluation.weighting_times import checked_times, times_for
 from cmrrecon.formats.label_maps import lay_over, read_label_map
-from cmrrecon.relaxometry.models import Model, fit_pixels, has_floor, model_named
+from cmrrecon.relaxometry.models import (
+    Model,
+    check_times,
+    fit_pixels,
+    has_floor,
+    kept_times,
+    model_named,
+)
 from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import InputError, NumericalError, UsageError
 from cmrrecon.tools.files import as_path
@@ -112,24 +119,159 @@ def fit(
     >>> fit(images, times, model="t2").values.mean().round()
     tensor(46.)
     """
-    made, given = _series(images, slices)
-    facts = made.facts or Acquisition(base=base or Acquisition.base)
-    facts = facts if base is None else replace(facts, base=base)
-    chosen = _model(model, facts.base)
-    _check_options(threshold, labels, insertions, levels)
+    task = FitTask.of(
+        images,
+        times,
+        model=model,
+        noise_floor=noise_floor,
+        threshold=threshold,
+        labels=labels,
+        insertions=insertions,
+        levels=levels,
+        base=base,
+        slices=slices,
+    )
+    return task.run()
 
-    path = as_path(images, "image file") if isinstance(images, str | Path) else None
-    known = times_for(given if times is None else times, facts, path)
-    weights = checked_times(known, made.images.shape, made.slices, made.name)
-    marked = None if labels is None else _labels(labels, made)
-    found = _maps(made, weights, chosen, noise_floor, threshold)
-    if marked is None:
-        return found
 
-    aspect = pixel_aspect(found.provenance)
-    numbers = aha_segments(marked, insertions=insertions, levels=levels, aspect=aspect)
-    rows: tuple[Segment, ...] = segment_values(found.values, numbers.to(found.values.device))
-    return replace(found, segments=rows)
+@dataclass(frozen=True, kw_only=True)
+class FitTask:
+    """A request to fit a mapping series, checked.
+
+    Attributes
+    ----------
+    series : Reconstruction
+        The images, with the facts about their scan.
+    times : Tensor of shape (frame, slice), float64
+        Times in ms.
+    model : Model
+        The model.
+    noise_floor : bool
+        Whether to fit a noise floor.
+    threshold : float
+        As in `fit`.
+    segments : Tensor of shape (slice, y, x), int64, or None
+        The AHA segments, if there is a label map.
+    """
+
+    series: Reconstruction
+    times: Tensor
+    model: Model
+    noise_floor: bool
+    threshold: float
+    segments: Tensor | None
+
+    @staticmethod
+    def of(
+        images: Any,
+        times: Any,
+        *,
+        model: str | None,
+        noise_floor: bool | None,
+        threshold: float,
+        labels: Any,
+        insertions: Sequence[Insertion] | None,
+        levels: Sequence[str] | None,
+        base: str | None = None,
+        slices: Sequence[int] | None = None,
+    ) -> "FitTask":
+        """Check a request; parameters and errors are those of `fit`."""
+        _check_options(threshold, labels, insertions, levels)
+        made, given = _series(images, slices)
+        facts = made.facts or Acquisition()
+        facts = facts if base is None else replace(facts, base=base)
+        chosen = model_for(model, facts.base)
+
+        path = as_path(images, "image file") if isinstance(images, str | Path) else None
+        known = times_for(given if times is None else times, facts, path)
+        table = checked_times(known, made.images.shape, made.slices, made.name)
+        floor = has_floor(chosen, table[:, 0], noise_floor)
+        for column in table.unbind(1):
+            check_times(kept_times(column, chosen), chosen, with_floor=floor)
+
+        segments = None
+        if labels is not None:
+            segments = aha_segments(
+                _labels(labels, made),
+                insertions=insertions,
+                levels=levels,
+                aspect=pixel_aspect(made.stamp or {}),
+            )
+        return FitTask(
+            series=made,
+            times=table,
+            model=chosen,
+            noise_floor=floor,
+            threshold=threshold,
+            segments=segments,
+        )
+
+    def run(self) -> ParametricMap:
+        """Fit all slices.
+
+        Raises
+        ------
+        InputError
+            If no pixel is finite (`images-not-finite`).
+        NumericalError
+            If no pixel can be fitted (`fit-failed`).
+        """
+        magnitude = self.series.images.abs()
+        finite = magnitude.isfinite().all(0)
+        if not bool(finite.any()):
+            raise InputError(
+                "images-not-finite",
+                f"{self.series.name} has no pixel that is finite in all weightings",
+                "A fit needs numbers",
+                "Check how the images were made",
+            )
+        brightest = magnitude.amax(0)
+        tissue = finite & (brightest > self.threshold * _percentile(brightest[finite]))
+
+        parts = torch.full((3, *finite.shape), torch.nan, device=magnitude.device)
+        for z, inside in enumerate(tissue):
+            found = fit_pixels(
+                magnitude[:, z, inside],
+                self.times[:, z],
+                self.model,
+                noise_floor=self.noise_floor,
+            )
+            parts[:, z, inside] = torch.stack(found).float()
+
+        values, deviation, residual = parts
+        fitted = int(values.isfinite().sum())
+        if not fitted:
+            raise NumericalError(
+                "fit-failed",
+                f"No {self.model.parameter} can be fitted to any pixel of {self.series.name}",
+                f"The signal must follow {self.model.formula}",
+                "Check the times and the model",
+            )
+
+        segments: tuple[Segment, ...] = ()
+        if self.segments is not None:
+            segments = segment_values(values, self.segments.to(values.device))
+        return ParametricMap(
+            parameter=self.model.parameter,
+            model=self.model.name,
+            noise_floor=self.noise_floor,
+            values=values,
+            deviation=deviation,
+            residual=residual,
+            times=self.times,
+            fitted=fitted,
+            failed=int(tissue.sum()) - fitted,
+            air=int((finite & ~tissue).sum()),
+            broken=int((~finite).sum()),
+            segments=segments,
+            provenance=self.facts(),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the provenance of the images says about their scan, for that of the map."""
+        stamp = self.series.stamp or {}
+        known = {name: stamp[name] for name in ("acquisition", "geometry") if name in stamp}
+        return {**known, "config": {"slices": list(self.series.slices or ())}}
 
 
 def _series(images: Any, slices: Sequence[int] | None) -> tuple[Reconstruction, Any]:
@@ -163,8 +305,15 @@ def _series(images: Any, slices: Sequence[int] | None) -> tuple[Reconstruction, 
     return replace(made, slices=numbers), given
 
 
-def _model(name: str | None, base: str) -> Model:
-    """Return the model of a name, or else that of a base name."""
+def model_for(name: str | None, base: str) -> Model:
+    """Return the model of a name, or else that of a base name.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown (`unknown-model`), or missing and the base name is not that of a
+        mapping series (`option-needs`).
+    """
     if name is not None:
         return model_named(name)
     if base.lower() not in MODEL_OF:
@@ -217,68 +366,6 @@ def _labels(labels: Any, made: Reconstruction) -> Tensor:
     return placed[0]
 
 
-def _maps(
-    made: Reconstruction,
-    times: Tensor,
-    model: Model,
-    noise_floor: bool | None,
-    threshold: float,
-) -> ParametricMap:
-    """Fit all slices."""
-    magnitude = made.images.abs()
-    finite = magnitude.isfinite().all(0)
-    if not bool(finite.any()):
-        raise InputError(
-            "images-not-finite",
-            f"{made.name} has no pixel that is finite in all weightings",
-            "A fit needs numbers",
-            "Check how the images were made",
-        )
-    tissue = finite & (_brightest(magnitude) > threshold * _bright(magnitude, finite))
-
-    parts = torch.full((3, *finite.shape), torch.nan, device=magnitude.device)
-    for z, inside in enumerate(tissue):
-        if bool(inside.any()):
-            found = fit_pixels(
-                magnitude[:, z, inside], times[:, z], model, noise_floor=noise_floor
-            )
-            parts[:, z, inside] = torch.stack(found).float()
-
-    values, deviation, residual = parts
-    fitted = int(values.isfinite().sum())
-    if not fitted:
-        raise NumericalError(
-            "fit-failed",
-            f"No {model.parameter} can be fitted to any pixel of {made.name}",
-            f"The signal must follow {model.formula}",
-            "Check the times and the model",
-        )
-    known = made.stamp or {}
-    stamp = {name: known[name] for name in ("acquisition", "geometry") if name in known}
-    stamp["config"] = {"slices": list(made.slices or ())}
-    return ParametricMap(
-        parameter=model.parameter,
-        model=model.name,
-        noise_floor=has_floor(model, times[:, 0], noise_floor),
-        values=values,
-        deviation=deviation,
-        residual=residual,
-        times=times,
-        fitted=fitted,
-        failed=int(tissue.sum()) - fitted,
-        air=int((finite & ~tissue).sum()),
-        broken=int((~finite).sum()),
-        provenance=stamp,
-    )
-
-
-def _brightest(magnitude: Tensor) -> Tensor:
-    """Return the largest weighting of each pixel (slice, y, x)."""
-    return magnitude.amax(0)
-
-
-def _bright(magnitude: Tensor, finite: Tensor) -> float:
-    """Return the 99th percentile of the largest weightings in the pixels that are finite."""
-    values = _brightest(magnitude)[finite].flatten()
-    place = max(1, round(PERCENTILE * len(values)))
-    return float(values.kthvalue(place).values)
+def _percentile(values: Tensor) -> float:
+    """Return the 99th percentile of values (pixel,)."""
+    return float(values.kthvalue(max(1, round(PERCENTILE * len(values)))).values)

@@ -85,9 +85,7 @@ def write_map_figure(
     columns = min(slices, MOST_COLUMNS)
     rows = math.ceil(slices / columns)
     width = HEIGHT * x / (y * aspect)
-    figure = Figure(
-        figsize=(columns * width + BAR, rows * (HEIGHT + TITLE)), layout="constrained"
-    )
+    figure = Figure(figsize=(columns * width + BAR, rows * (HEIGHT + TITLE)), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     colours = colormaps[COLOURS].with_extremes(bad="black")
 

@@ -8,11 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from cmrrecon import formats
-from cmrrecon.evaluation.map_figures import write_map_figure
+from cmrrecon.evaluation.map_figures import check_window, write_map_figure
 from cmrrecon.evaluation.segments import Segment
+from cmrrecon.formats.export import DICOM, NIFTI, beside_path
+from cmrrecon.formats.names import suffix_of
+from cmrrecon.tools.errors import UsageError
 from cmrrecon.tools.files import as_path
 
 PICTURE = ".png"
+SUFFIXES = (".h5", ".mat", ".npy", ".npz", *NIFTI, DICOM, PICTURE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +91,8 @@ class ParametricMap:
             If a file cannot be written.
         """
         target = as_path(path, "output")
-        formats.check_suffix(target, "images")
+        check_map_suffix(target)
+        check_window(window)
         files = map_files(target)
         for file, part in zip(files, PARTS, strict=True):
             self.write(file, part, self.provenance, window=window)
@@ -124,14 +129,16 @@ class ParametricMap:
         quantity = QUANTITIES[part].format(self.parameter)
         stamp = {**provenance, "quantity": quantity}
         image: Tensor = getattr(self, part)
-        if path.suffix.lower() == PICTURE:
+        if suffix_of(path) == PICTURE:
             write_map_figure(path, image, self.parameter, part, quantity, stamp, window)
-        else:
-            formats.write_images(path, [layer[None] for layer in image], stamp)
+            return
+        if suffix_of(path) == DICOM:
+            image = image.nan_to_num(0.0)  # its integers have no NaN
+        formats.write_images(path, [layer[None] for layer in image], stamp)
 
 
-# Suffixes of the files beside a map, and what each contains.
-PARTS = {"values": "", "deviation": "_sd", "residual": "_residual"}
+# Endings of the files of a map, and what each contains.
+PARTS = {"values": "", "deviation": "sd", "residual": "residual"}
 QUANTITIES = {
     "values": "{}",
     "deviation": "standard deviation of {}",
@@ -141,6 +148,15 @@ QUANTITIES = {
 
 def map_files(target: Path) -> list[Path]:
     """Return the files of a map: `T1.nii.gz`, `T1_sd.nii.gz` and `T1_residual.nii.gz`."""
-    suffix = "".join(target.suffixes[-2:]) if target.name.endswith(".nii.gz") else target.suffix
-    stem = target.name.removesuffix(suffix)
-    return [target.with_name(stem + part + suffix) for part in PARTS.values()]
+    return [target if not part else beside_path(target, part) for part in PARTS.values()]
+
+
+def check_map_suffix(path: Path) -> None:
+    """Refuse an output name with a suffix that maps do not have (`output-format`)."""
+    if suffix_of(path) not in SUFFIXES:
+        raise UsageError(
+            "output-format",
+            f"The suffix {suffix_of(path) or '(none)'} of {path.name} is not supported for maps",
+            f"Supported suffixes are {', '.join(SUFFIXES)}",
+            "Use a file name with one of these suffixes",
+        )

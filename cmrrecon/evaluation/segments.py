@@ -238,8 +238,7 @@ def _given_septum(insertion: Insertion, labels: Tensor, aspect: float) -> tuple[
     """Return the angle of the anterior insertion, and the signed angle from it to the inferior."""
     y, x = _middle(labels, aspect)
     anterior, inferior = (
-        math.atan2(aspect * (row - y), column - x)
-        for row, column in (insertion[:2], insertion[2:])
+        math.atan2(aspect * (row - y), column - x) for row, column in (insertion[:2], insertion[2:])
     )
     return anterior, math.remainder(inferior - anterior, math.tau)
 

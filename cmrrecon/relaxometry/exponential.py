@@ -151,7 +151,6 @@ def _centred(values: Tensor) -> Tensor:
     return values - values.mean(-2, keepdim=True)
 
 
-
 def _scale(span: tuple[float, float]) -> tuple[float, float]:
     """Return the first value of ln tau on the grid, and the distance of neighbours."""
     low, high = math.log(span[0]), math.log(span[1])

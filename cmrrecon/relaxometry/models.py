@@ -110,10 +110,10 @@ def fit_pixels(
     UsageError
         If the model has no noise floor (`options-conflict`).
     """
-    if model.inverted and float(times[-1]) == 0:
-        magnitude, times = magnitude[:-1], times[:-1]
+    times = kept_times(times, model)
+    magnitude = magnitude[: len(times)]
     with_floor = has_floor(model, times, noise_floor)
-    _check_times(times, model, with_floor=with_floor)
+    check_times(times, model, with_floor=with_floor)
 
     solve = model.floor if with_floor and model.floor is not None else model.solve
     order = times.argsort().to(magnitude.device)
@@ -160,8 +160,13 @@ def model_named(name: str) -> Model:
     return MODELS[name]
 
 
-def _check_times(times: Tensor, model: Model, *, with_floor: bool) -> None:
-    """Refuse fewer different times than parameters."""
+def kept_times(times: Tensor, model: Model) -> Tensor:
+    """Return the times (frame,) to be fitted: after an inversion, without a final time of 0."""
+    return times[:-1] if model.inverted and float(times[-1]) == 0 else times
+
+
+def check_times(times: Tensor, model: Model, *, with_floor: bool) -> None:
+    """Refuse fewer different times (frame,) than parameters (`times-too-few`)."""
     different = len(set(times.tolist()))
     least = model.parameters + with_floor
     if different < least:
@@ -184,9 +189,7 @@ def _usable(signal: Tensor, times: Tensor, solve: Callable[[Tensor, Tensor], Fit
 
     fitted = usable & found.values.isfinite()
     residual = found.residual * scale
-    return Fit(
-        *(torch.where(fitted, column, torch.nan) for column in (*found[:2], residual))
-    )
+    return Fit(*(torch.where(fitted, column, torch.nan) for column in (*found[:2], residual)))
 
 
 def _recovery(signal: Tensor, times: Tensor, *, flips: bool, corrected: bool) -> Fit:

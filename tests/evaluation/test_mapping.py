@@ -21,7 +21,9 @@ def square(slices=1):
 
 def heart(t1, slices=1):
     """A series (frame, slice, y, x) of one T1 inside a rim of fat, and times (frame, slice)."""
-    signal = recovery(MOLLI_TIMES, torch.tensor([float(t1)]))[:, :, None, None].repeat(1, slices, 12, 12)
+    signal = recovery(MOLLI_TIMES, torch.tensor([float(t1)]))[:, :, None, None].repeat(
+        1, slices, 12, 12
+    )
     signal[..., 0, :] = 40
     return signal, MOLLI_TIMES[:, None].repeat(1, slices)
 
@@ -60,7 +62,8 @@ def test_slices_have_their_own_times():
     times = torch.stack([MOLLI_TIMES, later], 1)
     assert compare_maps(reference, reference, square(2), times, "T1").mean == pytest.approx(1000)
     assert (
-        compare_maps(reference, reference, square(2), MOLLI_TIMES[:, None].repeat(1, 2), "T1").rmse == 0
+        compare_maps(reference, reference, square(2), MOLLI_TIMES[:, None].repeat(1, 2), "T1").rmse
+        == 0
     )
 
 
@@ -103,5 +106,3 @@ def test_simulated_hearts_give_the_values_of_their_tissue(kind, value):
     assert found.pixels > 20
     assert found.reference_mean == pytest.approx(value, rel=1e-3)
     assert found.rmse < 1e-3 * value
-
-

@@ -66,9 +66,7 @@ def test_the_order_of_the_weightings_does_not_matter_and_a_last_time_of_zero_lea
 def test_t1_of_noisy_curves_is_unbiased_and_close():
     truth = torch.full((2000,), 1200.0, dtype=torch.float64)
     error = noise((2, 9, 2000), 0.02)
-    fitted = t1_of(
-        torch.hypot(recovery(MOLLI_TIMES, truth, 1.9) + error[0], error[1]), MOLLI_TIMES
-    )
+    fitted = t1_of(torch.hypot(recovery(MOLLI_TIMES, truth, 1.9) + error[0], error[1]), MOLLI_TIMES)
     assert float(fitted.mean()) == pytest.approx(1200, rel=0.01)
     assert float(fitted.std()) < 60
     assert bool(fitted.isfinite().all())
@@ -138,7 +136,9 @@ def test_t2star_and_its_deviation_are_those_of_scipy(noise_floor):
         assert float(fitted.values[pixel]) == pytest.approx(values[1], rel=1e-3)
         assert float(fitted.residual[pixel]) == pytest.approx((cost / 8) ** 0.5, rel=1e-3)
         if not noise_floor or values[2] > 1e-3:
-            assert float(fitted.deviation[pixel]) == pytest.approx(covariance[1, 1] ** 0.5, rel=1e-2)
+            assert float(fitted.deviation[pixel]) == pytest.approx(
+                covariance[1, 1] ** 0.5, rel=1e-2
+            )
 
 
 def test_saturation_recovery_has_no_polarity():
@@ -154,9 +154,7 @@ def test_a_noise_floor_keeps_short_t2star_unbiased_and_is_fitted_to_enough_echoe
     without = fit_pixels(signal, ECHOES, T2_STAR, noise_floor=False).values
     assert bool((without > 1.1 * truth).all())
     few = fit_pixels(signal[:4], ECHOES[:4], T2_STAR).values
-    assert torch.equal(
-        few, fit_pixels(signal[:4], ECHOES[:4], T2_STAR, noise_floor=False).values
-    )
+    assert torch.equal(few, fit_pixels(signal[:4], ECHOES[:4], T2_STAR, noise_floor=False).values)
     # A floor below zero is none.
     sunk = torch.exp(-ECHOES[:, None] / truth) - 0.01
     assert torch.equal(
@@ -170,9 +168,7 @@ def bound(model, times, values, wanted, level):
 
     def slope(function, i):
         step = 1e-5 * abs(values[i])
-        up, down = (
-            [*values[:i], values[i] + sign * step, *values[i + 1 :]] for sign in (1, -1)
-        )
+        up, down = ([*values[:i], values[i] + sign * step, *values[i + 1 :]] for sign in (1, -1))
         return (np.asarray(function(*up)) - np.asarray(function(*down))) / (2 * step)
 
     places = range(len(values))
