@@ -169,6 +169,7 @@ def _check_files(output: str | None, format_: str | None, labels: Path | None) -
             "A map consists of several files, which standard output cannot carry",
             "Name a file",
         )
+
     if output is not None and format_ is not None:
         raise UsageError(
             "options-conflict",
@@ -176,6 +177,7 @@ def _check_files(output: str | None, format_: str | None, labels: Path | None) -
             "The suffix of -o sets the format",
             "Leave out --format",
         )
+
     if labels is not None and not labels.exists():
         raise InputError(
             "file-missing",

@@ -177,10 +177,12 @@ def _report(name: str, found: "ParametricMap", console: Console) -> None:
         f"{found.failed} failed, {found.air} air; median {float(found.values.nanmedian()):.4g} ms, "
         f"median standard deviation {known}"
     )
+
     if found.broken:
         console.warn(
             f"{name}: {found.broken} pixels have NaN or infinity in a weighting and were not fitted"
         )
+
     if found.segments:
         rows = [
             [

@@ -164,6 +164,7 @@ def segment_values(values: Tensor, segments: Tensor) -> tuple[Segment, ...]:
         inside = values[segments == number].double()
         if not len(inside):
             continue
+
         fitted = inside[inside.isfinite()]
         rows.append(
             Segment(
@@ -205,6 +206,7 @@ def _check_insertions(insertions: Sequence[Insertion], shape: Sequence[int]) -> 
             "One pair for all slices or one for each is needed",
             "Give one pair, or one for each slice in order",
         )
+
     for top, left, bottom, right in insertions:
         inside = all(0 <= row < y for row in (top, bottom)) and all(
             0 <= column < x for column in (left, right)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-GRID = 48
-STEPS = 7
+GRID = 32
+STEPS = 5
 # An exponential that explains less than this fraction of the signal is rounding.
 LEAST_EXPLAINED = 1e-12
 

@@ -118,7 +118,7 @@ def fit_pixels(
     solve = model.floor if with_floor and model.floor is not None else model.solve
     order = times.argsort().to(magnitude.device)
     signal, t = magnitude[order], times.to(magnitude.device, torch.float64)[order]
-    parts = [_usable(part.double(), t, solve) for part in signal.split(CHUNK, 1)]
+    parts = [_usable(part.double(), t, solve) for part in torch.split(signal, CHUNK, 1)]
     return Fit(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
