@@ -13,7 +13,7 @@ from cmrrecon.cli.label_files import Owners, label_map_of
 from cmrrecon.tools.errors import InputError
 
 if TYPE_CHECKING:
-    from cmrrecon.evaluation.fitting import FitTask
+    from cmrrecon.evaluation.fit_task import FitTask
     from cmrrecon.evaluation.parametric_map import ParametricMap
 
 
@@ -48,7 +48,7 @@ def is_mapping_series(path: Path) -> bool:
     The result is True for damaged files, so that they are reported.
     """
     from cmrrecon import formats
-    from cmrrecon.evaluation.fitting import MODEL_OF
+    from cmrrecon.evaluation.fit_task import MODEL_OF
     from cmrrecon.evaluation.references import acquisition_of
 
     if not formats.is_images(path):
@@ -63,7 +63,7 @@ def is_mapping_series(path: Path) -> bool:
 def fit_job(job: Job, plan: Plan, console: Console) -> None:
     """Fit one series, unless the map is already finished or this is a dry run."""
     from cmrrecon import formats
-    from cmrrecon.evaluation.fitting import FitTask
+    from cmrrecon.evaluation.fit_task import FitTask
     from cmrrecon.evaluation.parametric_map import map_files
     from cmrrecon.evaluation.references import acquisition_of
     from cmrrecon.evaluation.weighting_times import times_path
