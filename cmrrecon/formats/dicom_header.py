@@ -37,6 +37,7 @@ NAMESPACE = uuid.UUID("6f1c6f5e-3f0b-5d0c-9b5e-6b8f3f4c2a71")
 LARGEST = 65535
 # Values 3 and 4 of Image Type in MR images; the last one is what scanners write.
 KINDS = {"magnitude": ("OTHER", "M"), "phase": ("PHASE MAP", "P")}
+QUANTITIES = {"T1": ("T1 MAP", "M"), "T2": ("T2 MAP", "M")}
 SERIES = {"magnitude": 1, "phase": 2}
 LONG_STRING, SHORT_TEXT, LONG_TEXT = 64, 1024, 10240  # characters
 
@@ -114,7 +115,7 @@ class Series:
     @property
     def kind(self) -> tuple[str, str]:
         """Values 3 and 4 of Image Type in MR images."""
-        return KINDS[self.part]
+        return QUANTITIES.get(str(self.provenance.get("quantity")), KINDS[self.part])
 
     @cached_property
     def spacing_mm(self) -> float | None:
@@ -124,7 +125,10 @@ class Series:
     def uid(self, *words: str) -> str:
         """Return the identifier of a part of this series: the same for the same recipe."""
         options = to_json(self.export.record())
-        return _uid(self.source, recipe_hash(self.provenance), options, self.part, *words)
+        # A map, its deviation and its residual have the same recipe.
+        quantity = [str(self.provenance["quantity"])] if "quantity" in self.provenance else []
+        recipe = recipe_hash(self.provenance)
+        return _uid(self.source, recipe, options, self.part, *quantity, *words)
 
     def shared_uid(self, word: str) -> str:
         """Return an identifier that all series made from the same source share."""

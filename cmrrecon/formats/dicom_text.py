@@ -40,10 +40,11 @@ def nameless(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(provenance: Mapping[str, Any], part: str) -> str:
-    """Return the description of a series: modality, method and part."""
+    """Return the description of a series: modality, method, quantity and part."""
     modality = (provenance.get("acquisition") or {}).get("modality")
     method = (provenance.get("config") or {}).get("method")
-    words = [modality, "cmrrecon", method, None if part == "magnitude" else part]
+    quantity = provenance.get("quantity")
+    words = [modality, "cmrrecon", method, quantity, None if part == "magnitude" else part]
     return " ".join(str(word) for word in words if word)
 
 

@@ -178,6 +178,10 @@ def test_maps_are_saved_with_deviation_and_residual_and_no_nan_in_dicom(tmp_path
         values = one.pixel_array * float(one.RescaleSlope) + float(one.RescaleIntercept)
         assert values[0].tolist() == [0] * 8
         np.testing.assert_allclose(values[1:], 1000, rtol=1e-4)
+        heads = [pydicom.dcmread(min(file.iterdir())) for file in files]
+        assert len({head.SeriesInstanceUID for head in heads}) == 3
+        assert len({head.SOPInstanceUID for head in heads}) == 3
+        assert [head.ImageType[2] for head in heads] == ["T1 MAP", "OTHER", "OTHER"]
 
 
 def test_a_picture_shows_each_value_in_its_colour_and_nan_in_black(tmp_path):
