@@ -67,7 +67,7 @@ def open_reconstruction(path: Path, name: str) -> tuple[Reconstruction, dict[str
     if stamp is not None and "quantity" in stamp:
         raise InputError(
             "variable-kind",
-            f"{name} contains the {stamp['quantity']} of images",
+            f"{name} contains a quantity ({stamp['quantity']}), not images",
             "A reconstruction was expected",
             "Use the file with the images themselves",
         )
