@@ -31,6 +31,8 @@ PATTERNS = ("uniform", "kt-uniform", "kt-gaussian", "kt-radial", "random", "gaus
 PROTOCOLS = ("fullfov", "body", "cmrxrecon2023", "cmrxrecon2024", "cmrxrecon2025")
 KINDS = ("cine", "perfusion", "t1map", "t2map")
 DEVICES = ("auto", "cpu", "cuda")
+IMAGE_FORMATS = ("h5", "mat", "npz", "npy", "cfl", "png", "gif", "nii", "nii.gz", "dcm")
+ALSO = ("phase", "complex")
 
 
 class RecipeFacts(NamedTuple):
@@ -92,6 +94,16 @@ def complete_kinds(incomplete: str) -> list[str]:
 def complete_devices(incomplete: str) -> list[str]:
     """Complete the name of a device."""
     return _starting_with(DEVICES, incomplete)
+
+
+def complete_image_formats(incomplete: str) -> list[str]:
+    """Complete a format of images."""
+    return _starting_with(IMAGE_FORMATS, incomplete)
+
+
+def complete_also(incomplete: str) -> list[str]:
+    """Complete what is written beside the magnitude."""
+    return _starting_with(ALSO, incomplete)
 
 
 def _starting_with(names: Iterable[str], incomplete: str) -> list[str]:
