@@ -33,6 +33,8 @@ KINDS = ("cine", "perfusion", "t1map", "t2map")
 DEVICES = ("auto", "cpu", "cuda")
 MODELS = ("molli", "inversion", "saturation", "t2", "t2-line", "t2star")
 MAP_FORMATS = ("h5", "mat", "npy", "npz", "nii", "nii.gz", "dcm", "png")
+IMAGE_FORMATS = ("h5", "mat", "npz", "npy", "cfl", "png", "gif", "nii", "nii.gz", "dcm")
+ALSO = ("phase", "complex")
 
 
 class RecipeFacts(NamedTuple):
@@ -104,6 +106,16 @@ def complete_map_formats(incomplete: str) -> list[str]:
 def complete_devices(incomplete: str) -> list[str]:
     """Complete the name of a device."""
     return _starting_with(DEVICES, incomplete)
+
+
+def complete_image_formats(incomplete: str) -> list[str]:
+    """Complete a format of images."""
+    return _starting_with(IMAGE_FORMATS, incomplete)
+
+
+def complete_also(incomplete: str) -> list[str]:
+    """Complete what is written beside the magnitude."""
+    return _starting_with(ALSO, incomplete)
 
 
 def _starting_with(names: Iterable[str], incomplete: str) -> list[str]:

@@ -6,6 +6,7 @@
 from cmrrecon.formats.export import Export, beside_path
 from cmrrecon.formats.kinds import SUFFIXES, is_images, is_scan, kind
 from cmrrecon.formats.names import kus_name, mask_name, mask_path_for, parse_name
+from cmrrecon.formats.parts import check_phase
 from cmrrecon.formats.placement import notes_of as placement_notes
 from cmrrecon.formats.reading import read
 from cmrrecon.formats.reading_arrays import read_images, read_maps, read_mask
@@ -26,6 +27,7 @@ __all__ = [
     "Export",
     "beside_path",
     "check_export",
+    "check_phase",
     "check_suffix",
     "is_images",
     "is_scan",

@@ -5,8 +5,8 @@ provenance is a private element. It names neither files nor people; only `--pati
 """
 
 import re
-import shutil
 import struct
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cmrrecon.formats.dicom_header import (
     Series,
     file_dataset,
     place_slice,
+    set_window,
     value_text,
 )
 from cmrrecon.formats.export import PLAIN, Export, Part
@@ -74,8 +75,9 @@ def check_replaceable(path: Path) -> None:
         return
     files = list(path.iterdir())
     try:
-        ours = all(INSTANCE.fullmatch(file.name) and file.is_file() for file in files) and all(
-            _stored(file)[0] is not None for file in files[:1]
+        ours = all(
+            INSTANCE.fullmatch(file.name) and file.is_file() and _stored(file)[0] is not None
+            for file in files
         )
     except InputError:
         ours = False
@@ -150,7 +152,7 @@ def _write_instances(path: Path, series: Series) -> None:
         made.SpacingBetweenSlices = series.number(series.spacing_mm)
     made.RescaleSlope, made.RescaleIntercept = series.slope, series.intercept
     made.RescaleType = "US"
-    made.WindowCenter, made.WindowWidth = series.numbers(*series.window)
+    set_window(made, series)
     setattr(made, COUNT, frames * slices)
 
     with atomic_folder(path) as folder:
@@ -173,7 +175,8 @@ def _place_frame(made: Any, series: Series, frame: int) -> None:
         return
     made.TemporalPositionIdentifier, made.NumberOfTemporalPositions = frame + 1, frames
     if times is not None:
-        made.TriggerTime = series.number(times[frame])
+        # The standard allows trigger times only with this option, cardiac gating.
+        made.ScanOptions, made.TriggerTime = "CG", series.number(times[frame])
     if series.placement.step_ms is not None:
         made.TemporalResolution = series.number(series.placement.step_ms)
 
@@ -188,10 +191,7 @@ def _write_enhanced(path: Path, series: Series) -> None:
             "Leave out --enhanced",
         )
     made = as_enhanced(series)
-    # A folder of images of that name, checked before, would be in the way.
-    if path.is_dir():
-        shutil.rmtree(path)
-    with atomic(path) as temporary:
+    with atomic(path, replaces_folder=True) as temporary:
         made.save_as(temporary, enforce_file_format=True)
 
 
@@ -200,12 +200,14 @@ def _stored(path: Path) -> tuple[str | None, int]:
     pydicom = optional("pydicom", "dicom", f"{path} is DICOM")
     tags = [COUNT, (GROUP, 0x0010), (GROUP, 0x1000 + PROVENANCE)]
     try:
-        meta = pydicom.filereader.read_file_meta_info(path)
-        if meta.TransferSyntaxUID != pydicom.uid.ExplicitVRLittleEndian:
-            return None, 0
-        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        block = found.private_block(GROUP, CREATOR)
-        return value_text(block[PROVENANCE].value), int(found.get(COUNT) or 1)
+        # pydicom warns of unusual values, which may be those of a patient.
+        with warnings.catch_warnings(action="ignore"):
+            meta = pydicom.filereader.read_file_meta_info(path)
+            if meta.TransferSyntaxUID != pydicom.uid.ExplicitVRLittleEndian:
+                return None, 0
+            found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+            block = found.private_block(GROUP, CREATOR)
+            return value_text(block[PROVENANCE].value), int(found.get(COUNT) or 1)
     except KeyError:
         # The file comes from another program.
         return None, 0

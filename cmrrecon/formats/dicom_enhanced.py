@@ -7,7 +7,7 @@ DICOM PS3.3, section A.36.2 (Enhanced MR Image IOD) and C.7.6.16 (multi-frame fu
 
 from typing import Any
 
-from cmrrecon.formats.dicom_header import Series, file_dataset, place_slice
+from cmrrecon.formats.dicom_header import Series, file_dataset, place_slice, set_window
 from cmrrecon.formats.packages import optional
 
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -17,7 +17,7 @@ COMPONENTS = {"magnitude": "MAGNITUDE", "phase": "PHASE"}
 
 
 def as_enhanced(series: Series) -> Any:
-    """Return an Enhanced MR dataset with all images of a series, slice by slice."""
+    """Return an Enhanced MR dataset with all images of a series, frame by frame."""
     made = file_dataset(series, ENHANCED_MR)
     frames, slices = series.stored.shape[:2]
     made.SOPInstanceUID = series.uid("enhanced")
@@ -26,6 +26,8 @@ def as_enhanced(series: Series) -> Any:
     made.DeviceSerialNumber = "none"
     made.PresentationLUTShape = "IDENTITY"
     made.ContentQualification = "RESEARCH"
+    # Required, although nothing was acquired; scanners state the same.
+    made.ApplicableSafetyStandardAgency = "IEC"
     made.AcquisitionContextSequence = []
     _set_kind(made, series, "ImageType")
 
@@ -33,10 +35,9 @@ def as_enhanced(series: Series) -> Any:
     made.SharedFunctionalGroupsSequence = [_shared(series)]
     made.NumberOfFrames = frames * slices
     made.PerFrameFunctionalGroupsSequence = [
-        _one_frame(series, slice_, frame) for slice_ in range(slices) for frame in range(frames)
+        _one_frame(series, slice_, frame) for frame in range(frames) for slice_ in range(slices)
     ]
-    # From (frame, slice, y, x) to the order of the groups.
-    made.PixelData = series.stored.swapaxes(0, 1).tobytes()
+    made.PixelData = series.stored.tobytes()
     return made
 
 
@@ -84,18 +85,17 @@ def _shared(series: Series) -> Any:
 
     frame_type = _dataset()
     _set_kind(frame_type, series, "FrameType")
-    centre, width = series.numbers(*series.window)
+    window = _dataset()
+    set_window(window, series)
     heart = _dataset(CodeValue="80891009", CodingSchemeDesignator="SCT", CodeMeaning="Heart")
 
     return _dataset(
         PixelMeasuresSequence=[measures],
         MRImageFrameTypeSequence=[frame_type],
         FrameAnatomySequence=[_dataset(FrameLaterality="U", AnatomicRegionSequence=[heart])],
-        FrameVOILUTSequence=[_dataset(WindowCenter=centre, WindowWidth=width)],
+        FrameVOILUTSequence=[window],
         PixelValueTransformationSequence=[
-            _dataset(
-                RescaleIntercept=series.intercept, RescaleSlope=series.slope, RescaleType="US"
-            )
+            _dataset(RescaleIntercept=series.intercept, RescaleSlope=series.slope, RescaleType="US")
         ],
         DerivationImageSequence=[],
     )

@@ -24,7 +24,7 @@ from cmrrecon.formats.geometry import geometry_of
 from cmrrecon.formats.packages import optional
 from cmrrecon.formats.parts import stack_part
 from cmrrecon.formats.pictures import WINDOW_PERCENTILE
-from cmrrecon.formats.placement import Placement, placement_of, spacing_of
+from cmrrecon.formats.placement import Placement, order_of, placement_of, spacing_of
 from cmrrecon.formats.tensors import image_array
 from cmrrecon.tools.errors import NumericalError
 from cmrrecon.tools.provenance import NOTICE, recipe_hash, to_json
@@ -100,12 +100,15 @@ class Series:
         if part == "magnitude":
             high = float(np.percentile(values, WINDOW_PERCENTILE)) or high or 1.0
         geometry = geometry_of(provenance.get("geometry"))
+        placement = placement_of(geometry, values.shape, export.voxel_mm)
+        # Programs stack slices by their numbers, so these follow the positions.
+        order = order_of(placement)
         return cls(
-            np.clip(stored, 0, LARGEST).astype("<u2"),
+            np.clip(stored[:, order], 0, LARGEST).astype("<u2"),
             slope,
             intercept,
             ((low + high) / 2, high - low),
-            placement_of(geometry, values.shape, export.voxel_mm),
+            placement.sorted(order),
             provenance,
             export,
             part,
@@ -184,6 +187,15 @@ def place_slice(made: Any, series: Series, slice_: int) -> None:
     place = series.placement
     made.ImagePositionPatient = series.numbers(*place.corners[slice_])
     made.ImageOrientationPatient = series.numbers(*place.along_x[slice_], *place.along_y[slice_])
+
+
+def set_window(made: Any, series: Series) -> None:
+    """Set the range of values to show."""
+    centre, width = series.window
+    made.WindowCenter, made.WindowWidth = series.numbers(centre, width)
+    if width < 1:
+        # The usual function is defined from a width of 1 only.
+        made.VOILUTFunction = "LINEAR_EXACT"
 
 
 def value_text(value: Any) -> str | None:

@@ -34,6 +34,13 @@ def stack_part(images: Sequence[Tensor], part: Part) -> NDArray[Any]:
     """
     if part == "magnitude":
         return stack_magnitudes(images)
+    check_phase(images)
+    stack = stack_images(images)
+    return stack if part == "complex" else np.angle(stack)
+
+
+def check_phase(images: Sequence[Tensor]) -> None:
+    """Refuse real images, whose phase is unknown (`phase-missing`)."""
     if not images[0].is_complex():
         raise UsageError(
             "phase-missing",
@@ -41,5 +48,3 @@ def stack_part(images: Sequence[Tensor], part: Part) -> NDArray[Any]:
             "The phase can be written only of complex images",
             "Leave out --also, or choose another method",
         )
-    stack = stack_images(images)
-    return stack if part == "complex" else np.angle(stack)

@@ -4,7 +4,7 @@ Patient coordinates are those of DICOM: x to the left, y to the back, z to the h
 NIfTI counts x to the right and y to the front (RAS); only `affine_of` returns such coordinates.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,11 @@ class Placement:
     thickness_mm: float
     known: bool
     times_ms: tuple[float, ...] | None
+
+    def sorted(self, order: list[int]) -> "Placement":
+        """Return the placement of the slices in another order."""
+        names = ("corners", "along_y", "along_x", "across")
+        return replace(self, **{name: getattr(self, name)[order] for name in names})
 
     @property
     def step_ms(self) -> float | None:
@@ -132,18 +137,16 @@ def notes_of(path: Path, geometry: Geometry | None, export: Export) -> tuple[str
 
     if known.voxel_mm is None and voxel_mm is None:
         notes.append(
-            "The voxel size is not known, so 1 mm is assumed in every direction; state it with "
+            "the voxel size is not known, so 1 mm is assumed in every direction; state it with "
             "--voxel-size (voxel_mm in Python)"
         )
-    if known.voxel_mm is not None and voxel_mm is not None and known.voxel_mm != voxel_mm:
-        notes.append("The voxel size that was given is not used, because the file states its own")
+    if known.voxel_mm is not None and voxel_mm is not None and known.voxel_mm != tuple(voxel_mm):
+        notes.append("the voxel size that was given is not used, because the file states its own")
+
     if known.directions is None:
-        notes.append(
-            "The orientation of the slices is not known; do not rely on left and right, or on "
-            "positions"
-        )
+        notes.append("orientation and position are not known; left and right may be exchanged")
     elif known.positions_mm is None:
-        notes.append("The positions of the slices are not known; do not rely on positions")
+        notes.append("the positions of the slices are not known, only their orientation")
     return tuple(notes)
 
 
@@ -181,6 +184,14 @@ def affine_of(placement: Placement) -> tuple[list[int], Array]:
     return order, affine + 0.0
 
 
+def order_of(placement: Placement) -> list[int]:
+    """Return the slices in the order of their positions; unchanged if they are no stack."""
+    try:
+        return _order(placement)
+    except UsageError:
+        return list(range(len(placement.corners)))
+
+
 def spacing_of(placement: Placement) -> float | None:
     """Return the distance of neighbouring slices in mm; None if they are not a regular stack."""
     if len(placement.corners) == 1:
@@ -198,8 +209,7 @@ def _order(placement: Placement) -> list[int]:
     corners = placement.corners
     count = len(corners)
     tilted = any(
-        np.abs(axes - axes[0]).max() > PARALLEL
-        for axes in (placement.along_y, placement.along_x)
+        np.abs(axes - axes[0]).max() > PARALLEL for axes in (placement.along_y, placement.along_x)
     )
 
     if not tilted:

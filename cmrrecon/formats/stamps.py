@@ -45,5 +45,6 @@ def _text(path: Path) -> str | None:
     head = first_bytes(path, HEAD)
     for format_ in (pictures, figures, nifti, dicom):
         if format_.sniff(head):
-            return format_.text(path)
+            text: str | None = format_.text(path)
+            return text
     return contents(path)[1]("provenance")

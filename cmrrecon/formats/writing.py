@@ -19,7 +19,7 @@ from cmrrecon.formats import (
     numpy_files,
     pictures,
 )
-from cmrrecon.formats.export import DICOM, NIFTI, PLAIN, Export, Part
+from cmrrecon.formats.export import DICOM, NIFTI, PLAIN, Export, Part, beside_path
 from cmrrecon.formats.names import suffix_of
 from cmrrecon.formats.placement import affine_of, placement_of
 from cmrrecon.tools.arrays import as_tensor
@@ -308,7 +308,9 @@ def check_export(
     if suffix_of(path) in NIFTI:
         affine_of(placement_of(geometry, shape, export.voxel_mm))
     if suffix_of(path) == DICOM:
-        dicom.check_replaceable(path)
+        beside = [] if export.also is None else [beside_path(path, export.also)]
+        for folder in (path, *beside):
+            dicom.check_replaceable(folder)
 
 
 def _by_suffix(

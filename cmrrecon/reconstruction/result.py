@@ -148,6 +148,8 @@ class Result:
         """
         target = as_path(path, "output")
         export = formats.Export(voxel_mm, also, enhanced, patient_id)
+        formats.check_suffix(target, "images")
+        export.check(target)
         for note in formats.placement_notes(target, self.geometry, export):
             warnings.warn(note, stacklevel=2)
         return self.write(target, export)
@@ -161,15 +163,15 @@ class Result:
             formats.check_suffix(path, "images")
         self._refuse_sources([target, *beside])
         formats.check_export(target, self.geometry, shape, export)
+        if export.also is not None:
+            formats.check_phase(self.slices)
 
         stamp = {key: value for key, value in self.provenance.items() if key != "export"}
         options = export.record()
         marked = {**stamp, "export": options} if options else stamp
-        if export.also is not None:
-            formats.write_images(
-                beside[0], self.slices, marked, export=export, part=export.also
-            )
         formats.write_images(target, self.slices, marked, export=export)
+        if export.also is not None:
+            formats.write_images(beside[0], self.slices, marked, export=export, part=export.also)
         if self.uncertainty:
             # This file is written last: if it is missing, the whole output is made again.
             stamp["quantity"] = "standard deviation"

@@ -30,7 +30,7 @@ REASONS = {
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: str | Path, *, replaces_folder: bool = False) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` when the block ends without an error.
 
     The temporary file is in the same folder, which is created if it is missing. The data are
@@ -41,6 +41,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     ----------
     path : str or Path
         The file to write.
+    replaces_folder : bool
+        Whether the file may replace a folder, which is deleted with all its files.
 
     Yields
     ------
@@ -59,7 +61,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _synchronise(temporary)
-        os.replace(temporary, target)
+        if replaces_folder and target.is_dir():
+            _put_in_place(temporary, target)
+        else:
+            os.replace(temporary, target)
     except OSError as error:
         raise output_error(target, error) from error
     finally:
@@ -96,7 +101,6 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = _beside(target, "tmp")
-    older = _beside(target, "old")
 
     try:
         temporary.mkdir(parents=True)
@@ -104,7 +108,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         for file in temporary.iterdir():
             _synchronise(file)
         _synchronise(temporary)
-        _put_in_place(temporary, target, older)
+        _put_in_place(temporary, target)
     except OSError as error:
         raise output_error(target, error) from error
     finally:
@@ -114,22 +118,34 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _synchronise(target.parent)
 
 
-def _put_in_place(temporary: Path, target: Path, older: Path) -> None:
-    """Rename a folder; delete what was there before, or put it back if the renaming fails."""
-    replaces = os.path.lexists(target)
-    if replaces:
-        os.rename(target, older)
-    try:
-        os.rename(temporary, target)
-    except OSError:
-        if replaces:
-            os.rename(older, target)
-        raise
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Rename a file or folder; delete what was there, or put it back if the renaming fails."""
+    while True:
+        older = _beside(target, "old")
+        with suppress(FileNotFoundError):
+            os.rename(target, older)
 
-    if older.is_dir() and not older.is_symlink():
-        shutil.rmtree(older, ignore_errors=True)
-    elif replaces:
-        older.unlink(missing_ok=True)
+        try:
+            os.rename(temporary, target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                # Another process has put its own folder there in the meantime.
+                _delete(older)
+                continue
+            with suppress(FileNotFoundError):
+                os.rename(older, target)
+            raise
+
+        _delete(older)
+        return
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a folder, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _beside(target: Path, purpose: str) -> Path:
