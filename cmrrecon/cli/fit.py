@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-from cmrrecon.cli import inputs, options, outputs, running
+from cmrrecon.cli import export_options, inputs, options, outputs, running
 from cmrrecon.cli.choices import complete_map_formats, complete_models
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.fit_job import Plan, fit_job, is_mapping_series
@@ -105,6 +105,9 @@ def fit(
             autocompletion=complete_map_formats,
         ),
     ] = None,
+    voxel_size: export_options.VoxelSize = None,
+    enhanced: export_options.Enhanced = False,
+    patient_id: export_options.PatientId = None,
     overwrite: options.Overwrite = False,
     fail_fast: options.FailFast = False,
     dry_run: options.DryRun = False,
@@ -127,7 +130,10 @@ def fit(
         from cmrrecon.evaluation.parametric_map import check_map_suffix
 
         _check_files(output, format_, labels)
-        check_map_suffix(Path(output or f"map.{format_ or 'h5'}"))
+        example = Path(output or f"map.{format_ or 'h5'}")
+        check_map_suffix(example)
+        export = export_options.parse_export(voxel_size, None, enhanced, patient_id)
+        export.check(example)
         limits = (
             None
             if window is None
@@ -149,6 +155,7 @@ def fit(
             output=output,
             out_dir=out_dir,
             format=format_ or "h5",
+            export=export,
             overwrite=overwrite,
             dry_run=dry_run,
             claims=Path(claims),

@@ -15,6 +15,7 @@ from cmrrecon.tools.errors import InputError
 if TYPE_CHECKING:
     from cmrrecon.evaluation.fit_task import FitTask
     from cmrrecon.evaluation.parametric_map import ParametricMap
+    from cmrrecon.formats import Export
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Plan:
     output: str | None
     out_dir: Path | None
     format: str
+    export: "Export"
     overwrite: bool
     dry_run: bool
     claims: Path
@@ -90,6 +92,7 @@ def fit_job(job: Job, plan: Plan, console: Console) -> None:
         target = outputs.destination(job, plan.output, plan.out_dir, name)
         outputs.claim(plan.claims, target, job.name)
 
+        _check_placement(target, task, job, plan, console)
         sources = [path, table, *([] if labels is None else [labels])]
         files = map_files(target)
         product = _product(job.name, task, sources, files, plan, console)
@@ -104,6 +107,20 @@ def fit_job(job: Job, plan: Plan, console: Console) -> None:
             "residual": str(files[2]),
         }
         outputs.deliver(product, record, console, overwrite=plan.overwrite, dry_run=plan.dry_run)
+
+
+def _check_placement(target: Path, task: "FitTask", job: Job, plan: Plan, console: Console) -> None:
+    """Refuse an output that could not be written; warn of what NIfTI and DICOM have to assume."""
+    from cmrrecon import formats
+    from cmrrecon.evaluation.parametric_map import map_files
+    from cmrrecon.formats.geometry import geometry_of
+
+    geometry = geometry_of(task.facts().get("geometry"))
+    shape = (1, *task.series.images.shape[1:])
+    for file in map_files(target):
+        formats.check_export(file, geometry, shape, plan.export)
+    for note in formats.placement_notes(target, geometry, plan.export):
+        console.warn(f"{job.name}: {note}")
 
 
 def _product(
@@ -132,17 +149,19 @@ def _product(
             **({} if plan.window is None else {"window": plan.window}),
         }
         others = {key: value for key, value in known.items() if key != "config"}
+        if options := plan.export.record():
+            others["export"] = options
         return provenance.make(environment.command_line(), config=config, inputs=sources, **others)
 
     def make(file: Path, stamp: dict[str, Any]) -> Mapping[str, Any]:
         made.append(task.run())
-        made[0].write(file, "values", stamp, window=plan.window)
+        made[0].write(file, "values", stamp, window=plan.window, export=plan.export)
         _report(name, made[0], console)
         return _record(made[0])
 
     def finish(stamp: dict[str, Any]) -> None:
         for file, part in zip(files[1:], list(PARTS)[1:], strict=True):
-            made[0].write(file, part, stamp, window=plan.window)
+            made[0].write(file, part, stamp, window=plan.window, export=plan.export)
 
     return outputs.Product(files[0], sources, stamp, make, files[1:], finish)
 

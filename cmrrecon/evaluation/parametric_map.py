@@ -10,7 +10,7 @@ from torch import Tensor
 from cmrrecon import formats
 from cmrrecon.evaluation.map_figures import check_window, write_map_figure
 from cmrrecon.evaluation.segments import Segment
-from cmrrecon.formats.export import DICOM, NIFTI, beside_path
+from cmrrecon.formats.export import DICOM, NIFTI, PLAIN, Export, beside_path
 from cmrrecon.formats.names import suffix_of
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.tools.files import as_path
@@ -105,6 +105,7 @@ class ParametricMap:
         provenance: Mapping[str, Any],
         *,
         window: tuple[float, float] | None = None,
+        export: Export = PLAIN,
     ) -> None:
         """Write one of the maps, see `save`.
 
@@ -118,6 +119,8 @@ class ParametricMap:
             JSON values to store in the file.
         window : (float, float), optional
             As in `save`.
+        export : Export
+            Options of NIfTI and DICOM files.
 
         Raises
         ------
@@ -134,7 +137,7 @@ class ParametricMap:
             return
         if suffix_of(path) == DICOM:
             image = image.nan_to_num(0.0)  # its integers have no NaN
-        formats.write_images(path, [layer[None] for layer in image], stamp)
+        formats.write_images(path, [layer[None] for layer in image], stamp, export=export)
 
 
 # Endings of the files of a map, and what each contains.

@@ -111,6 +111,23 @@ def test_a_label_map_gives_a_table_of_segments(run, series, table, tmp_path):
     assert [row["number"] for row in levels.records[0]["segments"]] == [13, 14, 15, 16]
 
 
+def test_nifti_and_dicom_have_the_options_of_reconstruct(run, series, table, tmp_path):
+    nibabel, pydicom = pytest.importorskip("nibabel"), pytest.importorskip("pydicom")
+    words = ("fit", series, "--times", table, "--voxel-size", "2,1.5,8", "--json", "-o")
+    assert run(*words, tmp_path / "a.nii.gz").code == 0
+    image = nibabel.load(tmp_path / "a_sd.nii.gz")
+    assert image.header.get_zooms() == (1.5, 2, 8)
+    values = cmrrecon.fit(series, table).deviation
+    done = run(*words, tmp_path / "a.dcm", "--patient-id", "P7")
+    assert done.code == 0, done.err
+    heads = [pydicom.dcmread(file) for file in sorted((tmp_path / "a_sd.dcm").iterdir())]
+    assert [head.PatientID for head in heads] == ["P7", "P7"]
+    stored = heads[1].pixel_array * float(heads[1].RescaleSlope)
+    assert np.abs(stored - values[1].nan_to_num().numpy()).max() < float(heads[1].RescaleSlope)
+    again = run(*words, tmp_path / "a.dcm", "--patient-id", "P7")
+    assert again.records[0]["status"] == "skipped"
+
+
 def test_a_dry_run_writes_nothing(run, series, table, tmp_path):
     done = run("fit", series, "--times", table, "--out-dir", tmp_path / "x", "--dry-run", "--json")
     assert done.records[0]["status"] == "planned"
