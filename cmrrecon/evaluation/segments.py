@@ -128,7 +128,7 @@ def aha_segments(
     if insertions is not None:
         _check_insertions(insertions, labels.shape)
 
-    angles = {z: _angles(labels[z], _middle(labels[z], aspect), aspect) for z in shown}
+    angles = {z: _angles(labels[z], _middle(labels[z]), aspect) for z in shown}
     septa = {
         z: _given_septum(insertions[z if len(insertions) > 1 else 0], labels[z], aspect)
         if insertions is not None
@@ -220,7 +220,7 @@ def _check_insertions(insertions: Sequence[Insertion], shape: Sequence[int]) -> 
             )
 
 
-def _middle(labels: Tensor, aspect: float) -> tuple[float, float]:
+def _middle(labels: Tensor) -> tuple[float, float]:
     """Return the centre (y, x) of the left ventricle: that of the cavity, or else of the wall."""
     inside = labels == CAVITY
     if not bool(inside.any()):
@@ -238,7 +238,7 @@ def _angles(labels: Tensor, middle: tuple[float, float], aspect: float) -> Tenso
 
 def _given_septum(insertion: Insertion, labels: Tensor, aspect: float) -> tuple[float, float]:
     """Return the angle of the anterior insertion, and the signed angle from it to the inferior."""
-    y, x = _middle(labels, aspect)
+    y, x = _middle(labels)
     anterior, inferior = (
         math.atan2(aspect * (row - y), column - x) for row, column in (insertion[:2], insertion[2:])
     )
