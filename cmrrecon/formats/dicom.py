@@ -28,7 +28,7 @@ from cmrrecon.formats.dicom_header import (
 from cmrrecon.formats.export import PLAIN, Export, Part
 from cmrrecon.formats.packages import optional
 from cmrrecon.tools.atomic import atomic, atomic_folder
-from cmrrecon.tools.errors import InputError, OutputError, UsageError
+from cmrrecon.tools.errors import InputError, OutputError
 
 MARK_AT, MARK = 128, b"DICM"
 INSTANCE = re.compile(r"slice\d+_frame\d+\.dcm")
@@ -123,11 +123,11 @@ def write_images(
     NumericalError
         If the images contain NaN or infinity (`result-not-finite`).
     UsageError
-        If the images have no phase (`phase-missing`), are too large for a single file
-        (`array-too-large`), or pydicom is not installed (`package-missing`).
+        If the images have no phase (`phase-missing`), or pydicom is not installed
+        (`package-missing`).
     OutputError
-        If the output cannot be written (`output-unwritable`), or would replace a folder with other
-        files (`output-foreign`).
+        If the output cannot be written (`output-unwritable`), would replace a folder with other
+        files (`output-foreign`), or is too large for a single file (`array-too-large`).
     """
     optional("pydicom", "dicom", "The output is DICOM")
     check_replaceable(path)
@@ -184,7 +184,7 @@ def _place_frame(made: Any, series: Series, frame: int) -> None:
 def _write_enhanced(path: Path, series: Series) -> None:
     """Write all slices and frames as one Enhanced MR file."""
     if series.stored.nbytes > LARGEST:
-        raise UsageError(
+        raise OutputError(
             "array-too-large",
             f"The images have {series.stored.nbytes / 1e9:.1f} GB",
             "One DICOM file can contain at most 4 GB of pixels",

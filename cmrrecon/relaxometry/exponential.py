@@ -3,8 +3,8 @@
 For a fixed tau the model is linear, so amplitude and constant have a closed form. What remains is a
 function of ln tau alone (variable projection): the part of the signal that the exponential
 explains. Its maximum is searched on a grid, then refined by Newton steps inside a bracket, which
-fall back to bisection. Every pixel takes the same number of steps, so up to rounding the result does
-not depend on its neighbours.
+fall back to bisection. Every pixel takes the same number of steps, so up to rounding the result
+does not depend on its neighbours.
 """
 
 import math

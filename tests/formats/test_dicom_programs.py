@@ -12,6 +12,8 @@ import pytest
 import torch
 from placed_images import X, Y, geometry, result_of, turned
 
+from cmrrecon.formats import Export
+
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 nibabel = pytest.importorskip("nibabel", reason="the extra nifti is not installed")
 
@@ -108,11 +110,7 @@ def test_dciodvfy_finds_no_error(enhanced, known, tmp_path):
         result = replace(result, geometry=None, provenance={"config": {}})
     if known == "phase and patient":
         options = {"also": "phase", "patient_id": "P001"}
-    if known == "nothing":
-        with pytest.warns(UserWarning):
-            written = result.save(tmp_path / "a.dcm", enhanced=enhanced)
-    else:
-        written = result.save(tmp_path / "a.dcm", enhanced=enhanced, **options)
+    written = result.write(tmp_path / "a.dcm", Export(enhanced=enhanced, **options))
 
     for path in written:
         for file in [path] if enhanced else sorted(path.iterdir())[:4:3]:

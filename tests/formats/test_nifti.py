@@ -94,7 +94,7 @@ def test_slices_that_are_no_stack_are_refused(tmp_path):
 
 def test_an_assumed_voxel_size_is_a_warning(tmp_path):
     made = result_of(None, [torch.rand(2, 8, 6)])
-    with pytest.warns(UserWarning) as noted:
+    with pytest.warns(UserWarning, match="voxel size|orientation") as noted:
         made.save(tmp_path / "a.nii")
     assert len(noted) == 2
     with pytest.warns(UserWarning, match="orientation"):
