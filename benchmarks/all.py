@@ -128,6 +128,7 @@ def sections(places: list[str], cases: list[str]) -> list[Section]:
         ),
         Section("Start of the command line", ("startup.py",), markdown=False),
         Section("Report", ("report.py",), markdown=False),
+        Section("Fits of T1, T2 and T2*", ("fitting.py",), markdown=False),
         Section("Networks", ("networks.py",)),
         Section(
             "Reconstruction",

@@ -24,17 +24,20 @@ _PUBLIC = {
     "undersample": "cmrrecon.sampling.apply",
     "reconstruct": "cmrrecon.reconstruction.scan",
     "evaluate": "cmrrecon.evaluation.scoring",
+    "fit": "cmrrecon.evaluation.fitting",
     "Acquisition": "cmrrecon.data.acquisition",
     "CmrreconError": "cmrrecon.tools.errors",
     "Decision": "cmrrecon.methods.decision",
     "Geometry": "cmrrecon.data.geometry",
     "LineMask": "cmrrecon.data.mask",
     "Noise": "cmrrecon.data.noise",
+    "ParametricMap": "cmrrecon.evaluation.parametric_map",
     "Result": "cmrrecon.reconstruction.result",
     "SampleMask": "cmrrecon.data.mask",
     "SamplingMask": "cmrrecon.data.mask",
     "Scan": "cmrrecon.data.scan",
     "Scores": "cmrrecon.evaluation.scores",
+    "Segment": "cmrrecon.evaluation.segments",
     "Series": "cmrrecon.data.series",
     "Simulated": "cmrrecon.simulation.scans",
     "SpokeMask": "cmrrecon.data.mask",
@@ -48,17 +51,20 @@ __all__ = [
     "Geometry",
     "LineMask",
     "Noise",
+    "ParametricMap",
     "Result",
     "SampleMask",
     "SamplingMask",
     "Scan",
     "Scores",
+    "Segment",
     "Series",
     "Simulated",
     "SpokeMask",
     "Trajectory",
     "__version__",
     "evaluate",
+    "fit",
     "read",
     "reconstruct",
     "simulate",
@@ -76,8 +82,11 @@ if TYPE_CHECKING:
     from cmrrecon.data.scan import Scan
     from cmrrecon.data.series import Series
     from cmrrecon.data.trajectory import Trajectory
+    from cmrrecon.evaluation.fitting import fit
+    from cmrrecon.evaluation.parametric_map import ParametricMap
     from cmrrecon.evaluation.scores import Scores
     from cmrrecon.evaluation.scoring import evaluate
+    from cmrrecon.evaluation.segments import Segment
     from cmrrecon.formats.reading import read
     from cmrrecon.formats.writing import write
     from cmrrecon.methods.decision import Decision

@@ -21,6 +21,7 @@ ROOMS = [
     {"reconstruction"},
     {"methods"},
     {"evaluation"},
+    {"relaxometry"},
     {"simulation"},
     {"sampling"},
     {"formats"},

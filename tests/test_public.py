@@ -14,7 +14,7 @@ from refusals import refused
 import cmrrecon
 from cmrrecon.data import Acquisition
 
-FUNCTIONS = ("read", "write", "simulate", "undersample", "reconstruct", "evaluate")
+FUNCTIONS = ("read", "write", "simulate", "undersample", "reconstruct", "evaluate", "fit")
 
 
 @pytest.fixture(scope="module")

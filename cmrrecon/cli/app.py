@@ -17,6 +17,7 @@ from cmrrecon.cli import (
     compare,
     doctor,
     evaluate,
+    fit,
     info,
     models,
     preprocess,
@@ -73,6 +74,7 @@ app.command(
 app.command(
     "evaluate", epilog=evaluate.EXAMPLE, short_help="Score reconstructions against references."
 )(evaluate.evaluate)
+app.command("fit", epilog=fit.EXAMPLE, short_help="Fit T1, T2 or T2* to a mapping series.")(fit.fit)
 app.command(
     "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice in a figure."
 )(compare.compare)

@@ -31,6 +31,10 @@ PATTERNS = ("uniform", "kt-uniform", "kt-gaussian", "kt-radial", "random", "gaus
 PROTOCOLS = ("fullfov", "body", "cmrxrecon2023", "cmrxrecon2024", "cmrxrecon2025")
 KINDS = ("cine", "perfusion", "t1map", "t2map")
 DEVICES = ("auto", "cpu", "cuda")
+MODELS = ("molli", "inversion", "saturation", "t2", "t2-line", "t2star")
+MAP_FORMATS = ("h5", "mat", "npy", "npz", "nii", "nii.gz", "dcm", "png")
+IMAGE_FORMATS = ("h5", "mat", "npz", "npy", "cfl", "png", "gif", "nii", "nii.gz", "dcm")
+ALSO = ("phase", "complex")
 
 
 class RecipeFacts(NamedTuple):
@@ -89,9 +93,29 @@ def complete_kinds(incomplete: str) -> list[str]:
     return _starting_with(KINDS, incomplete)
 
 
+def complete_models(incomplete: str) -> list[str]:
+    """Complete a model of relaxation."""
+    return _starting_with(MODELS, incomplete)
+
+
+def complete_map_formats(incomplete: str) -> list[str]:
+    """Complete a format of fitted maps."""
+    return _starting_with(MAP_FORMATS, incomplete)
+
+
 def complete_devices(incomplete: str) -> list[str]:
     """Complete the name of a device."""
     return _starting_with(DEVICES, incomplete)
+
+
+def complete_image_formats(incomplete: str) -> list[str]:
+    """Complete a format of images."""
+    return _starting_with(IMAGE_FORMATS, incomplete)
+
+
+def complete_also(incomplete: str) -> list[str]:
+    """Complete what is written beside the magnitude."""
+    return _starting_with(ALSO, incomplete)
 
 
 def _starting_with(names: Iterable[str], incomplete: str) -> list[str]:

@@ -34,6 +34,7 @@ REQUIRED = (
 )
 # Extra -> package and what it enables.
 OPTIONAL: Mapping[str, tuple[str, str]] = {
+    "dicom": ("pydicom", "images as DICOM"),
     "fast-io": ("deflate", "faster reading of compressed files"),
     "nifti": ("nibabel", "NIfTI images and label maps"),
     "nufft": ("finufft", "fast reconstruction of non-Cartesian scans"),

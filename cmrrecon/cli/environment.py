@@ -8,11 +8,20 @@ from collections.abc import Mapping
 
 # Options of glibc's `mallopt`, and the largest value of its argument.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST = -1, -3, 2**31 - 1
+PATIENT, HIDDEN = "--patient-id", "hidden"
 
 
 def command_line() -> list[str]:
-    """Return the command line as the user typed it, for the provenance of outputs."""
-    return ["cmrrecon", *sys.argv[1:]]
+    """Return the command line for the provenance of outputs, without identifiers of patients."""
+    shown = ["cmrrecon"]
+    for word in sys.argv[1:]:
+        option, equals, _ = word.partition("=")
+        if shown[-1] == PATIENT:
+            word = HIDDEN
+        elif option == PATIENT and equals:
+            word = f"{PATIENT}={HIDDEN}"
+        shown.append(word)
+    return shown
 
 
 def use_allotted_threads() -> None:

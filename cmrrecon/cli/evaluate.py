@@ -9,10 +9,11 @@ from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_job import Plan, score_job
 from cmrrecon.cli.evaluate_output import Output, complete_formats
-from cmrrecon.cli.evaluate_region_plan import Owners, plan_regions
+from cmrrecon.cli.evaluate_region_plan import plan_regions
 from cmrrecon.cli.evaluate_tables import summary
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.label_files import Owners
 from cmrrecon.cli.settings import parse_numbers
 from cmrrecon.tools.errors import InputError
 
@@ -155,7 +156,7 @@ def evaluate(
         from cmrrecon import formats
         from cmrrecon.evaluation.generalisation import check_axes
         from cmrrecon.evaluation.protocols import canonical_protocol, check_options, year_of
-        from cmrrecon.evaluation.reconstructions import is_uncertainty
+        from cmrrecon.evaluation.reconstructions import is_quantity
         from cmrrecon.evaluation.references import candidates_in
 
         output = Output(console, format_)
@@ -181,7 +182,7 @@ def evaluate(
             regions=plan_regions(roi, background, times),
             allow_partial=allow_partial,
         )
-        everything = inputs.find_jobs(files, formats.is_images, accompanies=is_uncertainty)
+        everything = inputs.find_jobs(files, formats.is_images, accompanies=is_quantity)
         jobs = inputs.jobs_of_shard(everything, shard, console)
         _evaluate_jobs(jobs, plan, output, whole=shard is None, fail_fast=fail_fast)
 

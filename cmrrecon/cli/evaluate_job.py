@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from cmrrecon.cli import inputs
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.evaluate_record import facts_for_record
-from cmrrecon.cli.evaluate_region_plan import Owners, RegionPlan
+from cmrrecon.cli.evaluate_region_plan import RegionPlan
 from cmrrecon.cli.evaluate_regions import score_regions
 from cmrrecon.cli.inputs import Job
+from cmrrecon.cli.label_files import Owners
 
 if TYPE_CHECKING:
     from cmrrecon.data import Acquisition, View

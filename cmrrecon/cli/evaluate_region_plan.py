@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cmrrecon.cli.label_files import label_maps_in
 from cmrrecon.tools.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from cmrrecon.formats.labels import LabelRow
-
-# Scan for which each label map, or each name in the table, was used.
-Owners = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +37,6 @@ class RegionPlan:
     times: Path | None
 
 
-def claim(owners: Owners, name: str, *scan: str | None) -> None:
-    """Record in `owners` the scan to which labels belong.
-
-    Raises
-    ------
-    InputError
-        If they already belong to another scan (`labels-ambiguous`).
-    """
-    claimant = tuple(part or "unknown" for part in scan)
-    owner = owners.setdefault(name, claimant)
-    if owner != claimant:
-        raise InputError(
-            "labels-ambiguous",
-            f"The labels {name} match {'/'.join(owner)} and {'/'.join(claimant)}",
-            "Labels must belong to a single scan",
-            "Use a folder of label maps, or write more of each file's path in the table",
-        )
-
-
 def plan_regions(roi: Path | None, background: str | None, times: Path | None) -> RegionPlan | None:
     """Return the plan for --roi, --background and --times; None without --roi.
 
@@ -68,7 +47,6 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
     InputError
         If a file or folder does not exist (`file-missing`), or the table cannot be read.
     """
-    from cmrrecon.formats.label_maps import is_label_map
     from cmrrecon.formats.labels import read_labels
 
     if roi is None:
@@ -97,7 +75,7 @@ def plan_regions(roi: Path | None, background: str | None, times: Path | None) -
 
     return RegionPlan(
         roi=roi,
-        candidates=sorted(filter(is_label_map, roi.rglob("*"))) if roi.is_dir() else (),
+        candidates=label_maps_in(roi),
         rows=read_labels(roi) if roi.suffix.lower() == ".csv" else None,
         background=background,
         times=times,

@@ -1,10 +1,10 @@
 """`cmrrecon evaluate --roi`: score labelled regions, lesion boxes and the myocardium."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmrrecon.cli.evaluate_region_plan import Owners, RegionPlan, claim
+from cmrrecon.cli.evaluate_region_plan import RegionPlan
+from cmrrecon.cli.label_files import Owners, claim, label_map_of
 from cmrrecon.tools.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def score_regions(
             lesions=True,
         )
 
-    path = _label_map_of(plan, facts, owners)
+    path = label_map_of(plan.roi, plan.candidates, facts, owners)
     labels = lay_over(read_label_map(path), images.shape, numbers, reference.slices, str(path))
     scores = region_scores(
         images,
@@ -110,39 +110,6 @@ def _rows_of(
     for row in found[:1]:
         claim(owners, row.file, facts.centre, facts.vendor, facts.subject, stem.name)
     return found
-
-
-def _label_map_of(plan: RegionPlan, facts: "Acquisition", owners: Owners) -> Path:
-    """Return the label map of a scan: the given file, or the matching file in the folder."""
-    from cmrrecon.evaluation.references import disagreement
-    from cmrrecon.formats.label_maps import scan_of
-
-    if not plan.roi.is_dir():
-        other = disagreement(facts, scan_of(plan.roi))
-        if other:
-            raise InputError(
-                "labels-mismatch",
-                f"The label map {plan.roi} belongs to {other}",
-                "Labels must belong to the scan that is scored",
-                "Use the label map of this scan, or a folder of label maps",
-            )
-        claim(owners, str(plan.roi), facts.centre, facts.vendor, facts.subject)
-        return plan.roi
-
-    fitting = [
-        path
-        for path in plan.candidates
-        if scan_of(path).base == facts.base and not disagreement(facts, scan_of(path))
-    ]
-    if len(fitting) != 1:
-        raise InputError(
-            "labels-ambiguous" if fitting else "labels-missing",
-            f"{len(fitting)} label maps in {plan.roi} match {facts.base} of subject "
-            f"{facts.subject or 'unknown'}",
-            f"Exactly one must match, named {facts.base}_label in the folder of its subject",
-            "Name the label map itself with --roi",
-        )
-    return fitting[0]
 
 
 def _times_of(plan: RegionPlan, reference: "Reference", facts: "Acquisition") -> "Tensor":

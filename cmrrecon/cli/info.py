@@ -237,7 +237,7 @@ def _images(path: Path) -> Description:
     if stamp is not None:
         words.append(f"made by cmrrecon {stamp.get('cmrrecon')}")
         words += [f"method {stamp['config']['method']}"] if "method" in stamp["config"] else []
-        words += [f"{stamp['quantity']} of the magnitudes"] if "quantity" in stamp else []
+        words += [f"quantity: {stamp['quantity']}"] if "quantity" in stamp else []
         words += [] if where is None else geometry_words(where, (images.shape[2], images.shape[3]))
     elif path.suffix.lower() == ".npy":
         record["notes"] = [

@@ -147,8 +147,8 @@ def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> di
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return two numbers that change when a file is replaced; None without a file."""
-    if not path.is_file():
+    """Return two numbers that change when a file or folder is replaced; None without one."""
+    if not path.exists():
         return None
     found = path.stat()
     return found.st_ino, found.st_mtime_ns
@@ -190,11 +190,11 @@ def _report_skipped(record: Mapping[str, Any], console: Console) -> Mapping[str,
 
 
 def _same_recipe(target: Path, stamp: Mapping[str, Any]) -> bool:
-    """Return whether the file exists and was made with the same recipe."""
+    """Return whether the output exists and was made with the same recipe."""
     from cmrrecon import formats
     from cmrrecon.tools import provenance
 
-    if str(target) == STREAM or not target.is_file():
+    if str(target) == STREAM or not target.exists():
         return False
     try:
         stored = formats.read_provenance(target)

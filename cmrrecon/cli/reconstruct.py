@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from cmrrecon.cli import inputs, options, outputs, running
+from cmrrecon.cli import export_options, inputs, options, outputs, running
 from cmrrecon.cli.choices import complete_methods
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.cli.inputs import cost_of
-from cmrrecon.cli.reconstruct_job import Plan, begin, slices_of, target_of
+from cmrrecon.cli.reconstruct_job import Plan, begin, slices_of
 from cmrrecon.cli.reconstruct_messages import method_record, print_methods
 from cmrrecon.cli.settings import parse_settings
 from cmrrecon.cli.workers import memory_of, run_in_parallel
@@ -21,6 +21,7 @@ RAW_DATA = "Options for raw data"
 EXAMPLE = examples(
     "cmrrecon reconstruct cine_sax_kus_ktGaussian8.mat -o cine.h5",
     "cmrrecon reconstruct data/ --out-dir rec --workers 4",
+    "cmrrecon reconstruct data/ --out-dir rec --format nii.gz --voxel-size 1.5,1.5,8",
     "cmrrecon reconstruct data/ --out-dir rec --shard auto  # in a job array",
 )
 
@@ -73,6 +74,7 @@ def reconstruct(
     ] = None,
     output: options.Output = None,
     out_dir: options.OutDir = None,
+    format_: export_options.Format = None,
     adapt: Annotated[
         int,
         options.option(
@@ -118,6 +120,10 @@ def reconstruct(
             rich_help_panel=RAW_DATA,
         ),
     ] = False,
+    voxel_size: export_options.VoxelSize = None,
+    also: export_options.Also = None,
+    enhanced: export_options.Enhanced = False,
+    patient_id: export_options.PatientId = None,
     compile_: Annotated[
         bool,
         options.option(
@@ -160,9 +166,11 @@ def reconstruct(
     """Reconstruct images (frame, slice, y, x) from k-space files.
 
     Without -o or --out-dir the images are written beside the input as
-    <name>_<method>.h5. The suffix of -o sets the format: .h5 keeps the phase,
-    .mat is MAT v5 with img4ranking, .npy and .npz are for Python, .cfl is for
-    BART, and .png and .gif are for viewing.
+    <name>_<method>.h5. --format or the suffix of -o sets the format: h5 keeps
+    the phase, mat is MAT v5 with img4ranking, npy and npz are for Python, cfl is
+    for BART, png and gif are for viewing, nii and nii.gz are NIfTI, and dcm is a
+    folder of DICOM images. With --out-dir, mat files keep the names of the
+    inputs.
     """
     console = Console(
         quiet=quiet, verbose=verbose, as_json=json, stdout_is_data=output == inputs.STREAM
@@ -183,8 +191,13 @@ def reconstruct(
 
         everything = inputs.find_jobs(files, formats.is_scan)
         outputs.check_output(output, out_dir, len(everything), "images", as_json=json)
+        export = export_options.parse_export(voxel_size, also, enhanced, patient_id)
+        export_options.check_format(format_, output, export)
         outputs.refuse_shared_targets(
-            {job: target_of(job, chosen.name, output, out_dir) for job in everything}
+            {
+                job: export_options.target_of(job, chosen.name, output, out_dir, format_)
+                for job in everything
+            }
         )
         jobs = inputs.jobs_of_shard(
             everything,
@@ -219,6 +232,8 @@ def reconstruct(
             slices=slices,
             output=output,
             out_dir=out_dir,
+            format=format_,
+            export=export,
             mask=mask,
             maps=maps,
             axes=axes,

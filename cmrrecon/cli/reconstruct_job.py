@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cmrrecon.cli import environment, inputs, outputs
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.console_listener import ConsoleListener
+from cmrrecon.cli.export_options import target_of
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.reconstruct_messages import plan_record, summary
 from cmrrecon.cli.settings import SAMPLING, parse_slices, residual_text, sampling_text
@@ -15,6 +16,7 @@ from cmrrecon.cli.worker import Work
 
 if TYPE_CHECKING:
     from cmrrecon.data import Scan
+    from cmrrecon.formats import Export
     from cmrrecon.methods.base import Method
     from cmrrecon.reconstruction.task import Task
 
@@ -37,6 +39,8 @@ class Plan:
         Members of every record, including the method.
     device : str
         Device for the computation.
+    export : Export
+        Options of NIfTI and DICOM files.
     """
 
     method: str | None
@@ -52,6 +56,8 @@ class Plan:
     slices: str | None
     output: str | None
     out_dir: Path | None
+    format: str | None
+    export: "Export"
     mask: Path | None
     maps: Path | None
     axes: str | None
@@ -71,14 +77,15 @@ def begin(plan: Plan) -> Work:
 
 def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) -> None:
     """Reconstruct one input and report it."""
-    from cmrrecon.reconstruction.result import uncertainty_path
+    from cmrrecon.reconstruction.result import beside_paths
     from cmrrecon.reconstruction.resume import Parts
 
     with inputs.local_input(job) as path:
         task = _task(_scan(path, plan), plan, method)
         _describe(task.scan, path, job, console)
-        target = target_of(job, method.name, plan.output, plan.out_dir)
-        beside = [uncertainty_path(target)] if plan.uncertainty else []
+        target = target_of(job, method.name, plan.output, plan.out_dir, plan.format)
+        beside = beside_paths(target, plan.export, uncertainty=bool(plan.uncertainty))
+        _check_export(task, target, job, plan, console)
         record = {
             "input": job.name,
             **plan.known,
@@ -89,12 +96,17 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
             record |= plan_record(task, beside, job.name, job.part, console)
 
         def make(file: Path, stamp: dict[str, Any]) -> dict[str, Any]:
-            return _make(task, file, stamp, job, plan.output != inputs.STREAM, console)
+            return _make(task, file, stamp, job, plan, console)
+
+        def stamp_of() -> dict[str, Any]:
+            stamp = task.provenance(environment.command_line())
+            options = plan.export.record()
+            return {**stamp, "export": options} if options else stamp
 
         product = outputs.Product(
             target,
             task.inputs,
-            lambda: task.provenance(environment.command_line()),
+            stamp_of,
             make,
             beside,
             summary=lambda record: summary(job.name, record),
@@ -105,11 +117,6 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
         if done["status"] in ("done", "skipped"):
             for finished in (target, *beside):
                 Parts.forget(finished)
-
-
-def target_of(job: Job, method: str, output: str | None, out_dir: Path | None) -> Path:
-    """Return the file for the images of a job, by the name of the method."""
-    return outputs.destination(job, output, out_dir, f"{job.stem}_{method}.h5")
 
 
 def slices_of(job: Job, *, slices: str | None, axes: str | None, dataset: str | None) -> int:
@@ -152,6 +159,18 @@ def _task(scan: "Scan", plan: Plan, method: "Method") -> "Task":
     )
 
 
+def _check_export(task: "Task", target: Path, job: Job, plan: Plan, console: Console) -> None:
+    """Refuse an output that could not be written; warn of what NIfTI and DICOM have to assume."""
+    from cmrrecon import formats
+
+    if str(target) == inputs.STREAM:
+        return
+    shape = (task.scan.shape[0], len(task.slices), *task.image_shape)
+    formats.check_export(target, task.geometry, shape, plan.export)
+    for note in formats.placement_notes(target, task.geometry, plan.export):
+        console.warn(f"{job.name}: {note}")
+
+
 def _describe(scan: "Scan", path: Path, job: Job, console: Console) -> None:
     """Print the axes of the scan and the assumptions of the reader."""
     axes = zip(scan.axes, scan.shape, strict=True)
@@ -161,7 +180,7 @@ def _describe(scan: "Scan", path: Path, job: Job, console: Console) -> None:
 
 
 def _make(
-    task: "Task", file: Path, stamp: dict[str, Any], job: Job, resumable: bool, console: Console
+    task: "Task", file: Path, stamp: dict[str, Any], job: Job, plan: Plan, console: Console
 ) -> dict[str, Any]:
     """Reconstruct into a file and return further members of the record.
 
@@ -180,11 +199,11 @@ def _make(
     result: Result | None
     if job.part is None:
         with (
-            store.kept_if_resumable(resumable, lambda: console.warn(RESUMABLE)),
+            store.kept_if_resumable(plan.output != inputs.STREAM, lambda: console.warn(RESUMABLE)),
             ConsoleListener(console, job.name) as listener,
         ):
             result = run(task, store, listener, stamp)
-            written = result.save(file)
+            written = result.write(file, plan.export)
     else:
         wanted = job.part.among(task.slices)
         with store.shared(), ConsoleListener(console, job.name) as listener:
@@ -192,12 +211,14 @@ def _make(
             if result is None:
                 # Other shards have not finished their slices yet.
                 return {"status": "part", "slices": wanted, "slices_missing": store.missing()}
-            written = result.save(file)
+            written = result.write(file, plan.export)
 
     made = {key: value for key, value in result.provenance.items() if key not in stamp}
     sampling = {key: made[key] for key in SAMPLING if key in made}
     console.detail(f"{job.name}: {sampling_text(**sampling)}{residual_text(result.residuals)}")
-    if len(written) > 1:
-        console.say(f"{job.name}: the uncertainties are in {written[1]}")
-        made["uncertainty"] = str(written[1])
+    if plan.export.also is not None:
+        made["also"] = str(written[1])
+    if task.uncertainty:
+        console.say(f"{job.name}: the uncertainties are in {written[-1]}")
+        made["uncertainty"] = str(written[-1])
     return made

@@ -72,9 +72,9 @@ def plan_record(
         console.say(
             f"{name}: the network would first be adapted to the scan in up to {task.adapt} steps"
         )
-    if beside:
+    if task.uncertainty:
         console.say(
-            f"{name}: uncertainties would be written to {beside[0]}, which takes "
+            f"{name}: uncertainties would be written to {beside[-1]}, which takes "
             f"{task.uncertainty} more reconstructions per slice"
         )
 

@@ -153,7 +153,7 @@ def _rule(
 def _image_files(folder: Path) -> list[Path]:
     """Return the reconstructions in the folder, without uncertainties and truths."""
     from cmrrecon import formats
-    from cmrrecon.evaluation.reconstructions import is_uncertainty
+    from cmrrecon.evaluation.reconstructions import is_quantity
     from cmrrecon.evaluation.references import TRUTH
 
     if not folder.is_dir():
@@ -167,7 +167,7 @@ def _image_files(folder: Path) -> list[Path]:
     def wanted(path: Path) -> bool:
         return TRUTH not in path.stem and formats.is_images(path)
 
-    jobs = inputs.find_jobs([str(folder)], wanted, accompanies=is_uncertainty)
+    jobs = inputs.find_jobs([str(folder)], wanted, accompanies=is_quantity)
     return [job.path for job in jobs]
 
 

@@ -29,6 +29,8 @@ class Reconstruction:
         Name in messages.
     view : View or None
         View of the encoded images. None: unknown, so the default view is assumed.
+    stamp : mapping or None
+        Provenance of the images. None: unknown.
     """
 
     images: Tensor
@@ -36,6 +38,7 @@ class Reconstruction:
     slices: tuple[int, ...] | None = None
     name: str = "The reconstruction"
     view: View | None = None
+    stamp: Mapping[str, Any] | None = None
 
 
 def open_reconstruction(path: Path, name: str) -> tuple[Reconstruction, dict[str, Any] | None]:
@@ -64,18 +67,21 @@ def open_reconstruction(path: Path, name: str) -> tuple[Reconstruction, dict[str
     if stamp is not None and "quantity" in stamp:
         raise InputError(
             "variable-kind",
-            f"{name} contains the {stamp['quantity']} of images",
+            f"{name} contains a quantity ({stamp['quantity']}), not images",
             "A reconstruction was expected",
             "Use the file with the images themselves",
         )
 
     numbers = tuple(slices_of(stamp, images.shape[1]))
-    made = Reconstruction(images, acquisition_of(path, stamp), numbers, name, view_of(stamp))
+    made = Reconstruction(images, acquisition_of(path, stamp), numbers, name, view_of(stamp), stamp)
     return made, stamp
 
 
-def is_uncertainty(path: Path) -> bool:
-    """Return whether a file contains uncertainties; damaged files are reported later."""
+def is_quantity(path: Path) -> bool:
+    """Return whether a file contains a quantity other than images, such as uncertainties or a map.
+
+    Damaged files are reported later.
+    """
     try:
         return "quantity" in (formats.read_provenance(path) or {})
     except InputError:
@@ -88,4 +94,4 @@ def of_result(images: Tensor, stamp: Mapping[str, Any] | None) -> Reconstruction
         return Reconstruction(images)
     facts = acquisition_of(Path(), stamp) if "acquisition" in stamp else None
     numbers = tuple(slices_of(stamp, images.shape[1]))
-    return Reconstruction(images, facts, numbers, view=view_of(stamp))
+    return Reconstruction(images, facts, numbers, view=view_of(stamp), stamp=stamp)

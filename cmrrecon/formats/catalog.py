@@ -118,6 +118,14 @@ CATALOG = (
     ),
     Format("PNG picture", (".png",), writes=("images",), geometry=("images",)),
     Format("GIF movie", (".gif",), writes=("images",), geometry=("images",)),
+    Format(
+        "NIfTI",
+        (".nii", ".nii.gz"),
+        writes=("images",),
+        geometry=("images",),
+        needs="`.[nifti]`",
+    ),
+    Format("DICOM", (".dcm",), writes=("images",), geometry=("images",), needs="`.[dicom]`"),
 )
 
 HEADS = ("format", "suffix", "reads", "writes", "geometry", "noise", "calibration", "needs")

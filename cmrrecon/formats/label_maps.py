@@ -6,7 +6,6 @@ a single slice over time may be (frame, y, x). MATLAB and NIfTI list the axes in
 (x, y, slice, frame). The affine matrix of a NIfTI file is ignored, as in the challenge's program.
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,9 @@ from cmrrecon.formats import pictures
 from cmrrecon.formats.arrays import check_size
 from cmrrecon.formats.kinds import FORMATS, HEAD
 from cmrrecon.formats.names import parse_name
+from cmrrecon.formats.packages import optional
 from cmrrecon.formats.variables import choose
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import InputError
 from cmrrecon.tools.files import first_bytes
 
 NIFTI = (".nii", ".nii.gz")
@@ -212,16 +212,7 @@ def _picture(path: Path) -> NDArray[Any]:
 
 def _nifti(path: Path) -> NDArray[Any]:
     """Read the array in a NIfTI file, transposed so that the slowest axis is first."""
-    try:
-        nibabel = importlib.import_module("nibabel")
-    except ImportError as error:
-        raise UsageError(
-            "package-missing",
-            f"{path} is a NIfTI file, which needs the package nibabel",
-            "The extra nifti, which contains nibabel, must be installed",
-            "Run pip install 'cmrrecon[nifti]', or store the labels as .npy",
-        ) from error
-
+    nibabel = optional("nibabel", "nifti", f"{path} is a NIfTI file")
     try:
         first_bytes(path, HEAD)
         image = nibabel.load(path)

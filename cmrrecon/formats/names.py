@@ -215,6 +215,13 @@ def acquisition_from_json(text: str) -> Acquisition:
     )
 
 
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a file name in lower case; `.nii.gz` counts as one suffix."""
+    name = path.name.lower()
+    both = len(name) > len(".nii.gz") and name.endswith(".nii.gz")
+    return ".nii.gz" if both else path.suffix.lower()
+
+
 def _stem(path: Path) -> str:
     """Return the file name without a known suffix."""
     return path.stem if path.suffix.lower() in SUFFIXES else path.name

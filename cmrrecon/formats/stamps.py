@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from cmrrecon.data import Geometry
-from cmrrecon.formats import figures, pictures
+from cmrrecon.formats import dicom, figures, nifti, pictures
+from cmrrecon.formats.export import DICOM
 from cmrrecon.formats.geometry import geometry_of
 from cmrrecon.formats.kinds import HEAD, contents
 from cmrrecon.tools.files import as_path, first_bytes
@@ -25,7 +26,7 @@ def read_geometry(path: str | Path) -> Geometry | None:
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
     """Read the provenance from a file written by cmrrecon; None if there is none.
 
-    The provenance of a .npy file is stored next to it.
+    The provenance of a .npy file is stored next to it. DICOM may be a folder of images.
 
     Raises
     ------
@@ -33,11 +34,17 @@ def read_provenance(path: str | Path) -> dict[str, Any] | None:
         If the file or its provenance cannot be read.
     """
     path = as_path(path, "file")
-    head = first_bytes(path, HEAD)
-    for format_ in (pictures, figures):
-        if format_.sniff(head):
-            text = format_.text(path)
-            break
-    else:
-        text = contents(path)[1]("provenance")
+    text = _text(path)
     return from_json(text) if text is not None else None
+
+
+def _text(path: Path) -> str | None:
+    """Return the provenance as text."""
+    if path.is_dir() and path.suffix.lower() == DICOM:
+        return dicom.text(path)
+    head = first_bytes(path, HEAD)
+    for format_ in (pictures, figures, nifti, dicom):
+        if format_.sniff(head):
+            text: str | None = format_.text(path)
+            return text
+    return contents(path)[1]("provenance")

@@ -7,8 +7,21 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from cmrrecon.data import Scan, SpokeMask
-from cmrrecon.formats import cfl, hdf5, ismrmrd_output, matlab, matlab5, numpy_files, pictures
+from cmrrecon.data import Geometry, Scan, SpokeMask
+from cmrrecon.formats import (
+    cfl,
+    dicom,
+    hdf5,
+    ismrmrd_output,
+    matlab,
+    matlab5,
+    nifti,
+    numpy_files,
+    pictures,
+)
+from cmrrecon.formats.export import DICOM, NIFTI, PLAIN, Export, Part, beside_path
+from cmrrecon.formats.names import suffix_of
+from cmrrecon.formats.placement import affine_of, placement_of
 from cmrrecon.tools.arrays import as_tensor
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.tools.files import as_path
@@ -29,7 +42,11 @@ IMAGE_WRITERS: dict[str, Callable[..., None]] = {
     ".cfl": cfl.write_images,
     ".png": pictures.write_png,
     ".gif": pictures.write_gif,
+    ".nii": nifti.write_images,
+    ".nii.gz": nifti.write_images,
+    ".dcm": dicom.write_images,
 }
+PLACED = (*NIFTI, DICOM)
 
 
 def write(
@@ -43,7 +60,7 @@ def write(
     ----------
     path : str or Path
         `.mat`, `.h5`, `.npz`, `.npy` or `.cfl`; for a scan also `.mrd` (ISMRMRD); for images also
-        `.png` and `.gif`.
+        `.png`, `.gif`, `.nii`, `.nii.gz` (NIfTI) and `.dcm` (a folder of DICOM images).
     content : Scan, or Tensor or ndarray of shape (frame, slice, y, x)
         The scan, or real or complex images.
     provenance : mapping or None
@@ -218,40 +235,94 @@ def check_suffix(path: str | Path, what: Literal["a scan", "images"]) -> None:
 
 
 def write_images(
-    path: str | Path, images: Sequence[Tensor] | Tensor, provenance: Mapping[str, Any] | None = None
+    path: str | Path,
+    images: Sequence[Tensor] | Tensor,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    export: Export = PLAIN,
+    part: Part = "magnitude",
 ) -> None:
-    """Write images as `.h5`, `.mat` (`img4ranking`), `.npz`, `.npy`, `.cfl`, `.png` or `.gif`.
+    """Write images in the format that the suffix selects.
+
+    The formats are `.h5`, `.mat` (`img4ranking`), `.npz`, `.npy`, `.cfl`, `.png`, `.gif`, `.nii`,
+    `.nii.gz` (NIfTI) and `.dcm` (DICOM).
 
     Parameters
     ----------
     path : str or Path
         The output.
     images : sequence over slices of Tensor of shape (frame, y, x)
-        Images, complex or real. Each slice is read once, in order. A tensor (slice, frame, y, x) is
-        such a sequence.
+        Images, complex or real, read slice by slice. A tensor (slice, frame, y, x) is such a
+        sequence.
     provenance : mapping or None
-        JSON values to store in the file, or next to it for .npy.
+        JSON values to store in the file, or next to it for .npy. NIfTI and DICOM place the images
+        by its `geometry`.
+    export : Export
+        Options of NIfTI and DICOM files.
+    part : {"magnitude", "phase", "complex"}
+        What to write to NIfTI and DICOM files; other formats have a fixed content.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     UsageError
-        If the suffix is unknown (`output-format`).
+        If the suffix is unknown (`output-format`), or the format cannot hold these images
+        (`slices-not-stacked`, `phase-missing`).
+    NumericalError
+        If images with NaN or infinity are to be written as DICOM (`result-not-finite`).
     """
     path = Path(path)
-    _by_suffix(path, IMAGE_WRITERS, "images")(path, images, provenance)
+    write = _by_suffix(path, IMAGE_WRITERS, "images")
+    if suffix_of(path) in PLACED:
+        write = partial(write, export=export, part=part)
+    write(path, images, provenance)
+
+
+def check_export(
+    path: Path, geometry: Geometry | None, shape: tuple[int, ...], export: Export
+) -> None:
+    """Refuse an output that could not be written in the end, before any work is done.
+
+    Parameters
+    ----------
+    path : Path
+        The output.
+    geometry : Geometry or None
+        Geometry of the images.
+    shape : tuple of int
+        Shape of the images, (frame, slice, y, x).
+    export : Export
+        Options of NIfTI and DICOM files.
+
+    Raises
+    ------
+    UsageError
+        If the options do not fit (see `Export.check`), or a NIfTI file cannot hold these slices
+        (`slices-not-stacked`).
+    OutputError
+        If a folder with files of other programs would be replaced (`output-foreign`).
+    """
+    check_suffix(path, "images")
+    export.check(path)
+    if suffix_of(path) in NIFTI:
+        affine_of(placement_of(geometry, shape, export.voxel_mm))
+    if suffix_of(path) == DICOM:
+        beside = [] if export.also is None else [beside_path(path, export.also)]
+        for folder in (path, *beside):
+            dicom.check_replaceable(folder)
 
 
 def _by_suffix(
     path: Path, writers: Mapping[str, Callable[..., None]], what: str
 ) -> Callable[..., None]:
     """Return the writer for the suffix of a path."""
-    writer = writers.get(path.suffix.lower())
+    suffix = suffix_of(path)
+    writer = writers.get(suffix)
     if writer is None:
         raise UsageError(
             "output-format",
-            f"The suffix {path.suffix or '(none)'} of {path.name} is not supported for {what}",
+            f"The suffix {suffix or '(none)'} of {path.name} is not supported for {what}",
             f"Supported suffixes are {', '.join(writers)}",
             "Use a file name with one of these suffixes",
         )

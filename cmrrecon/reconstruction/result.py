@@ -1,15 +1,17 @@
 """The result of a reconstruction."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from cmrrecon import formats
 from cmrrecon.data import Geometry
+from cmrrecon.data.geometry import Vector
 from cmrrecon.methods.decision import Decision
 from cmrrecon.tools.errors import UsageError
 from cmrrecon.tools.files import as_path
@@ -79,29 +81,59 @@ class Result:
         """All slices together: (frame, slice, y, x)."""
         return torch.stack(list(self.slices), 1)
 
-    def save(self, path: str | Path) -> list[Path]:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        voxel_mm: Vector | None = None,
+        also: Literal["phase", "complex"] | None = None,
+        enhanced: bool = False,
+        patient_id: str | None = None,
+    ) -> list[Path]:
         """Write the images, and any uncertainties to `<name>_uncertainty.h5` in the same folder.
 
-        An existing file is replaced in one step, so it is never incomplete.
+        An existing file is replaced in one step, so it is never incomplete. A folder of DICOM
+        images is replaced only if it contains nothing else.
 
         Parameters
         ----------
         path : path
             The suffix chooses the format: `.h5` keeps the phase; `.mat` is MAT v5 with
-            `img4ranking`; `.npy` and `.npz` are arrays; `.png` and `.gif` are pictures.
+            `img4ranking`; `.npy` and `.npz` are arrays; `.png` and `.gif` are pictures; `.nii` and
+            `.nii.gz` are NIfTI; `.dcm` is a folder with one DICOM image per slice and frame.
+        voxel_mm : (float, float, float) or None
+            Voxel size (y, x, slice) in mm for NIfTI and DICOM if the geometry does not state it;
+            None for 1 mm.
+        also : {"phase", "complex"} or None
+            What to write beside the magnitudes in NIfTI or DICOM: the phase in radians to
+            `<name>_phase`, or, in NIfTI, complex images to `<name>_complex`.
+        enhanced : bool
+            Whether to write DICOM as one Enhanced MR file.
+        patient_id : str or None
+            Name and identifier of the patient in DICOM; None for anonymous.
 
         Returns
         -------
         list of Path
-            The files written.
+            The files and folders written.
 
         Raises
         ------
         UsageError
-            If the suffix is unknown (`output-format`), or the output would replace one of the
-            sources (`output-is-input`).
+            If the suffix is unknown (`output-format`), the output would replace one of the sources
+            (`output-is-input`), an option is not valid (`option-value`, `options-conflict`), a
+            package is missing (`package-missing`), a NIfTI file cannot hold these slices
+            (`slices-not-stacked`), or the images have no phase (`phase-missing`).
         OutputError
-            If the file cannot be written (`output-unwritable`).
+            If the file cannot be written (`output-unwritable`), or a folder of other files would be
+            replaced (`output-foreign`).
+        NumericalError
+            If images with NaN or infinity are to be written as DICOM (`result-not-finite`).
+
+        Warns
+        -----
+        UserWarning
+            If NIfTI or DICOM has to assume a voxel size or an orientation.
 
         Examples
         --------
@@ -115,19 +147,36 @@ class Result:
         ['cine.h5']
         """
         target = as_path(path, "output")
+        export = formats.Export(voxel_mm, also, enhanced, patient_id)
         formats.check_suffix(target, "images")
+        export.check(target)
+        for note in formats.placement_notes(target, self.geometry, export):
+            warnings.warn(note, stacklevel=2)
+        return self.write(target, export)
 
-        beside = uncertainty_path(target)
-        written = [target, beside] if self.uncertainty else [target]
-        self._refuse_sources(written)
-        formats.write_images(target, self.slices, self.provenance)
-        if not self.uncertainty:
-            return written
+    def write(self, target: Path, export: formats.Export) -> list[Path]:
+        """Write the images like `save`, without warnings."""
+        frames, y, x = self.slices[0].shape
+        shape = (frames, len(self.slices), y, x)
+        beside = beside_paths(target, export, uncertainty=bool(self.uncertainty))
+        for path in [target, *beside]:
+            formats.check_suffix(path, "images")
+        self._refuse_sources([target, *beside])
+        formats.check_export(target, self.geometry, shape, export)
+        if export.also is not None:
+            formats.check_phase(self.slices)
 
-        # This file is written last: if it is missing, the whole output is made again.
-        stamp = {**self.provenance, "quantity": "standard deviation"}
-        formats.write_images(beside, self.uncertainty, stamp)
-        return written
+        stamp = {key: value for key, value in self.provenance.items() if key != "export"}
+        options = export.record()
+        marked = {**stamp, "export": options} if options else stamp
+        formats.write_images(target, self.slices, marked, export=export)
+        if export.also is not None:
+            formats.write_images(beside[0], self.slices, marked, export=export, part=export.also)
+        if self.uncertainty:
+            # This file is written last: if it is missing, the whole output is made again.
+            stamp["quantity"] = "standard deviation"
+            formats.write_images(beside[-1], self.uncertainty, stamp)
+        return [target, *beside]
 
     def _refuse_sources(self, targets: Sequence[Path]) -> None:
         """Refuse to overwrite the files from which the images were made."""
@@ -144,4 +193,10 @@ class Result:
 
 def uncertainty_path(path: Path) -> Path:
     """Return the path of the uncertainties of an output."""
-    return path.with_name(f"{path.stem}_uncertainty.h5")
+    return formats.beside_path(path, "uncertainty", ".h5")
+
+
+def beside_paths(path: Path, export: formats.Export, *, uncertainty: bool) -> list[Path]:
+    """Return the paths of the files that are written beside an output."""
+    also = [] if export.also is None else [formats.beside_path(path, export.also)]
+    return [*also, uncertainty_path(path)] if uncertainty else also

@@ -1,9 +1,10 @@
-"""Write a file completely or not at all."""
+"""Write a file or a folder of files completely or not at all."""
 
 import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ REASONS = {
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: str | Path, *, replaces_folder: bool = False) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` when the block ends without an error.
 
     The temporary file is in the same folder, which is created if it is missing. The data are
@@ -40,6 +41,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     ----------
     path : str or Path
         The file to write.
+    replaces_folder : bool
+        Whether the file may replace a folder, which is deleted with all its files.
 
     Yields
     ------
@@ -52,13 +55,16 @@ def atomic(path: str | Path) -> Iterator[Path]:
         If the file cannot be written (`output-unwritable`).
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = _beside(target, "tmp")
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _synchronise(temporary)
-        os.replace(temporary, target)
+        if replaces_folder and target.is_dir():
+            _put_in_place(temporary, target)
+        else:
+            os.replace(temporary, target)
     except OSError as error:
         raise output_error(target, error) from error
     finally:
@@ -68,6 +74,83 @@ def atomic(path: str | Path) -> Iterator[Path]:
     # Some network file systems cannot synchronise folders. The file itself is safe.
     with suppress(OSError):
         _synchronise(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces `path` when the block ends without an error.
+
+    A new folder appears in one step. An older folder or file of that name is renamed first and
+    deleted afterwards, because no system replaces a folder that has files in it; the caller makes
+    sure that it may be deleted.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder to write.
+
+    Yields
+    ------
+    Path
+        The folder to write to inside the block.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written (`output-unwritable`).
+    """
+    target = Path(path)
+    temporary = _beside(target, "tmp")
+
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.iterdir():
+            _synchronise(file)
+        _synchronise(temporary)
+        _put_in_place(temporary, target)
+    except OSError as error:
+        raise output_error(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+    with suppress(OSError):
+        _synchronise(target.parent)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Rename a file or folder; delete what was there, or put it back if the renaming fails."""
+    while True:
+        older = _beside(target, "old")
+        with suppress(FileNotFoundError):
+            os.rename(target, older)
+
+        try:
+            os.rename(temporary, target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                # Another process has put its own folder there in the meantime.
+                _delete(older)
+                continue
+            with suppress(FileNotFoundError):
+                os.rename(older, target)
+            raise
+
+        _delete(older)
+        return
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a folder, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _beside(target: Path, purpose: str) -> Path:
+    """Return a hidden name in the same folder that no other process uses."""
+    return target.with_name(f".{target.name}.{purpose}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

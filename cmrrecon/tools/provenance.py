@@ -89,11 +89,19 @@ def file_digest(path: str | Path) -> str:
 
 
 def recipe_hash(provenance: Mapping[str, Any]) -> str:
-    """Return the digest of the recipe: version, config, digests of the inputs in order, seed."""
+    """Return the digest of the recipe: version, config, digests of the inputs in order, seed.
+
+    Options of NIfTI and DICOM files belong to the recipe too, if there are any.
+    """
     inputs = [entry.get("sha256") for entry in provenance.get("inputs", [])]
-    return _digest(
-        [provenance.get("cmrrecon"), provenance.get("config_hash"), inputs, provenance.get("seed")]
-    )
+    recipe = [
+        provenance.get("cmrrecon"),
+        provenance.get("config_hash"),
+        inputs,
+        provenance.get("seed"),
+    ]
+    export = provenance.get("export")
+    return _digest([*recipe, export] if export else recipe)
 
 
 def to_json(provenance: Mapping[str, Any]) -> str:

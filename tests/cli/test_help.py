@@ -12,6 +12,7 @@ from cmrrecon.cli import (
     compare,
     doctor,
     evaluate,
+    fit,
     info,
     models,
     preprocess,
@@ -22,9 +23,11 @@ from cmrrecon.cli import (
 )
 from cmrrecon.cli.app import app
 from cmrrecon.cli.help import WIDTH, examples
+from cmrrecon.evaluation.parametric_map import SUFFIXES
 from cmrrecon.evaluation.protocols import PROTOCOLS
 from cmrrecon.methods.registry import METHODS
 from cmrrecon.networks.checkpoints import weights
+from cmrrecon.relaxometry.models import MODELS
 from cmrrecon.sampling import PATTERNS
 from cmrrecon.simulation.scans import KINDS
 from cmrrecon.training import recipe
@@ -64,6 +67,7 @@ MODULES = [
     compare,
     doctor,
     evaluate,
+    fit,
     info,
     models,
     preprocess,
@@ -116,6 +120,8 @@ def test_names_for_completion_are_those_of_the_registries():
     assert tuple(PATTERNS) == choices.PATTERNS
     assert tuple(PROTOCOLS) == choices.PROTOCOLS
     assert tuple(KINDS) == choices.KINDS
+    assert tuple(MODELS) == choices.MODELS
+    assert tuple(suffix[1:] for suffix in SUFFIXES) == choices.MAP_FORMATS
     assert recipe.names() == choices.recipes()
     assert [path.stem for path in weights.installed()] == choices.installed_weights()
     for facts in choices.recipe_facts():

@@ -61,7 +61,7 @@ def test_an_older_file_is_replaced(result, tmp_path):
     assert h5py.is_hdf5(path)
 
 
-@pytest.mark.parametrize("name", ["cine.dcm", "cine", "cine.H6", ".h5"])
+@pytest.mark.parametrize("name", ["cine.gz", "cine", "cine.H6", ".h5", ".nii.gz"])
 def test_unknown_formats_are_refused_before_anything_is_written(result, tmp_path, name):
     with refused("output-format"):
         result.save(tmp_path / "new" / name)

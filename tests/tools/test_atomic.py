@@ -5,7 +5,7 @@ import pytest
 from refusals import refused
 
 from cmrrecon.tools import atomic as module
-from cmrrecon.tools.atomic import atomic
+from cmrrecon.tools.atomic import atomic, atomic_folder
 
 
 def test_the_complete_file_replaces_the_target_and_folders_are_created(tmp_path):
@@ -96,3 +96,72 @@ def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch)
         temporary.write_text("x")
     assert len(calls) == 2
     assert (tmp_path / "a.txt").read_text() == "x"
+
+
+def test_a_folder_appears_whole_and_replaces_files_and_folders(tmp_path):
+    target = tmp_path / "new" / "a.dcm"
+    for content in ("first", "second"):
+        with atomic_folder(target) as temporary:
+            (temporary / content).write_text(content)
+            assert not (target / content).exists()
+        assert os.listdir(target) == [content]
+        assert os.listdir(target.parent) == ["a.dcm"]
+
+    with atomic(target, replaces_folder=True) as temporary:
+        temporary.write_text("file")
+    assert target.read_text() == "file"
+    with atomic_folder(target):
+        pass
+    assert target.is_dir()
+    assert os.listdir(target.parent) == ["a.dcm"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_folder(error, tmp_path):
+    target = tmp_path / "a.dcm"
+    target.mkdir()
+    (target / "old").write_text("old")
+    with pytest.raises(error), atomic_folder(target) as temporary:
+        (temporary / "new").write_text("new")
+        raise error
+    assert os.listdir(target) == ["old"]
+    assert os.listdir(tmp_path) == ["a.dcm"]
+
+
+def test_two_processes_may_write_the_same_folder(tmp_path):
+    target = tmp_path / "a.dcm"
+    with atomic_folder(target) as mine:
+        (mine / "mine").write_text("mine")
+        with atomic_folder(target) as other:
+            (other / "other").write_text("other")
+    assert os.listdir(target) == ["mine"]
+    assert os.listdir(tmp_path) == ["a.dcm"]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(lost, tmp_path, monkeypatch):
+    """Once another process puts its folder there in between, once the system refuses."""
+    target = tmp_path / "a.dcm"
+    target.mkdir()
+    (target / "old").write_text("old")
+    rename, calls = os.rename, []
+
+    def failing(source, goal):
+        calls.append(goal)
+        if len(calls) == 2 and lost:
+            target.mkdir()
+            (target / "other").write_text("other")
+        if len(calls) == 2 and not lost:
+            raise OSError(errno.EIO, "no")
+        rename(source, goal)
+
+    monkeypatch.setattr(module.os, "rename", failing)
+    if lost:
+        with atomic_folder(target) as temporary:
+            (temporary / "new").write_text("new")
+        assert os.listdir(target) == ["new"]
+    else:
+        with refused("output-unwritable"), atomic_folder(target):
+            pass
+        assert os.listdir(target) == ["old"]
+    assert os.listdir(tmp_path) == ["a.dcm"]

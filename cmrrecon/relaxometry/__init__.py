@@ -1,0 +1,1 @@
+"""Fits T1, T2 and T2* to mapping series."""
