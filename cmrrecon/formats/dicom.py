@@ -199,6 +199,7 @@ def _stored(path: Path) -> tuple[str | None, int]:
     """Return the provenance in a DICOM file, and the number of files written with it."""
     pydicom = optional("pydicom", "dicom", f"{path} is DICOM")
     tags = [COUNT, (GROUP, 0x0010), (GROUP, 0x1000 + PROVENANCE)]
+
     try:
         # pydicom warns of unusual values, which may be those of a patient.
         with warnings.catch_warnings(action="ignore"):
@@ -208,6 +209,7 @@ def _stored(path: Path) -> tuple[str | None, int]:
             found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
             block = found.private_block(GROUP, CREATOR)
             return value_text(block[PROVENANCE].value), int(found.get(COUNT) or 1)
+
     except KeyError:
         # The file comes from another program.
         return None, 0

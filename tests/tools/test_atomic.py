@@ -121,9 +121,14 @@ def test_an_error_leaves_the_old_folder(error, tmp_path):
     target = tmp_path / "a.dcm"
     target.mkdir()
     (target / "old").write_text("old")
-    with pytest.raises(error), atomic_folder(target) as temporary:
-        (temporary / "new").write_text("new")
-        raise error
+
+    def write():
+        with atomic_folder(target) as temporary:
+            (temporary / "new").write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        write()
     assert os.listdir(target) == ["old"]
     assert os.listdir(tmp_path) == ["a.dcm"]
 
