@@ -16,6 +16,7 @@ PACKAGE = Path(cmrrecon.__file__).parent
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ROOMS = [
     {"cli"},
+    {"pages"},
     {"training"},
     {"reconstruction"},
     {"methods"},

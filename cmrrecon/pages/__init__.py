@@ -1,0 +1,1 @@
+"""Self-contained HTML pages, opened from disk without a network."""
