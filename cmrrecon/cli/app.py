@@ -20,6 +20,7 @@ from cmrrecon.cli import (
     info,
     models,
     preprocess,
+    readers,
     reconstruct,
     simulate,
     train,
@@ -75,6 +76,12 @@ app.command(
 app.command(
     "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice in a figure."
 )(compare.compare)
+app.add_typer(
+    readers.app,
+    name="readers",
+    epilog=readers.EXAMPLE,
+    short_help="Make a blinded reading page; analyse the readers' answers.",
+)
 app.command(
     "preprocess", epilog=preprocess.EXAMPLE, short_help="Pack scans into a training store."
 )(preprocess.preprocess)

@@ -1,0 +1,82 @@
+"""Print the tables of a reader study on standard error."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cmrrecon.cli.console import Console
+from cmrrecon.cli.text_table import text_table
+
+NOTHING = "–"
+
+
+def print_tables(found: Mapping[str, Any], console: Console) -> None:
+    """Print the results of `reader_analysis.analysis`, each table with its protocol."""
+    protocol = found["protocol"]
+    if found["pairs"]:
+        rows = [_preference(row) for row in found["preferences"]]
+        columns = ("criterion", "first", "second", "scans", "wins", "share (%)", "p", "p (Holm)")
+        _table(f"Preferences: {protocol}", columns, rows, console, names=3)
+    else:
+        rows = [_summary(row) for row in found["summaries"]]
+        columns = ("criterion", "method", "ratings", "median", "quartiles")
+        _table(f"Ratings from 1 to 5: {protocol}", columns, rows, console, names=2)
+        rows = [_test(row) for row in found["tests"]]
+        columns = ("criterion", "test", "methods", "scans", "statistic", "p", "p (Holm)")
+        _table(f"Tests: {protocol}", columns, rows, console, names=3)
+
+    rows = [_agreement(row) for row in found["agreement"]]
+    columns = ("criterion", "readers", "answers", "kappa")
+    _table(f"Agreement: {protocol}", columns, rows, console, names=2)
+
+
+def _table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console, names: int
+) -> None:
+    width = shutil.get_terminal_size().columns
+    console.say(f"{text_table(title, columns, rows, width, names=names)}\n")
+
+
+def _summary(row: Mapping[str, Any]) -> tuple[str, ...]:
+    known = row["n"] > 0
+    median = f"{row['median']:g}" if known else NOTHING
+    quartiles = f"{row['q1']:g} to {row['q3']:g}" if known else NOTHING
+    return row["criterion"], row["method"], str(row["n"]), median, quartiles
+
+
+def _test(row: Mapping[str, Any]) -> tuple[str, ...]:
+    start = (row["criterion"], row["test"], " – ".join(row["methods"]), str(row["n"]))
+    return (*start, _number(row["statistic"], ".1f"), *_p_values(row))
+
+
+def _preference(row: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = f"{row['first']} : {row['second']} ({row['ties']} ties)"
+    share = _interval(row, "share", 100, ".0f")
+    return (row["criterion"], *row["methods"], str(row["n"]), counts, share, *_p_values(row))
+
+
+def _agreement(row: Mapping[str, Any]) -> tuple[str, ...]:
+    from cmrrecon.evaluation.reader_figures import agreement_label
+
+    return (
+        row["criterion"],
+        agreement_label(row),
+        str(row["n"]),
+        _interval(row, "kappa", 1, ".2f"),
+    )
+
+
+def _p_values(row: Mapping[str, Any]) -> tuple[str, str]:
+    return _number(row["p"], ".2g"), _number(row["p_holm"], ".2g")
+
+
+def _interval(row: Mapping[str, Any], name: str, scale: float, digits: str) -> str:
+    """Format a value with its interval in brackets."""
+    if row[name] is None:
+        return NOTHING
+    ends = [_number(row[end], digits, scale) for end in ("low", "high")]
+    return f"{_number(row[name], digits, scale)} [{', '.join(ends)}]"
+
+
+def _number(value: float | None, digits: str, scale: float = 1) -> str:
+    return NOTHING if value is None else f"{scale * value:{digits}}"
