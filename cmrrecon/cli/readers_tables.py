@@ -33,6 +33,8 @@ def print_tables(found: Mapping[str, Any], console: Console) -> None:
 def _table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console, names: int
 ) -> None:
+    if not rows:
+        return
     width = shutil.get_terminal_size().columns
     console.say(f"{text_table(title, columns, rows, width, names=names)}\n")
 
@@ -45,12 +47,13 @@ def _summary(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _test(row: Mapping[str, Any]) -> tuple[str, ...]:
-    start = (row["criterion"], row["test"], " – ".join(row["methods"]), str(row["n"]))
+    methods = "all" if row["test"] == "friedman" else " – ".join(row["methods"])
+    start = (row["criterion"], row["test"], methods, str(row["n"]))
     return (*start, _number(row["statistic"], ".1f"), *_p_values(row))
 
 
 def _preference(row: Mapping[str, Any]) -> tuple[str, ...]:
-    counts = f"{row['first']} : {row['second']} ({row['ties']} ties)"
+    counts = f"{row['first']} : {row['second']} (ties {row['ties']})"
     share = _interval(row, "share", 100, ".0f")
     return (row["criterion"], *row["methods"], str(row["n"]), counts, share, *_p_values(row))
 
@@ -74,6 +77,8 @@ def _interval(row: Mapping[str, Any], name: str, scale: float, digits: str) -> s
     """Format a value with its interval in brackets."""
     if row[name] is None:
         return NOTHING
+    if row["low"] is None:
+        return _number(row[name], digits, scale)
     ends = [_number(row[end], digits, scale) for end in ("low", "high")]
     return f"{_number(row[name], digits, scale)} [{', '.join(ends)}]"
 

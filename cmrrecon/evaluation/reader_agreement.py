@@ -17,6 +17,8 @@ from cmrrecon.evaluation.reader_ratings import Answer, of_criterion, readers_of
 DRAWS = 2000
 LEVEL = 0.95
 SEED = 0
+# Draws from fewer scans show hardly any of the spread.
+MIN_SCANS = 5
 # Pairs of values, by scan.
 Pairs = Mapping[int, Sequence[tuple[int, int]]]
 
@@ -106,7 +108,8 @@ def kappa_interval(groups: Sequence[Pairs], scale: Sequence[int]) -> dict[str, A
     -------
     dict
         `n` pairs of answers, the number of `scans`, `kappa`, `low` and `high` (95 %, percentiles
-        of 2000 draws of scans); None where not defined.
+        of 2000 draws of scans); None where not defined, for the interval also with fewer than
+        5 scans.
     """
     scans = sorted({scan for group in groups for scan, pairs in group.items() if pairs})
     row = {"n": sum(len(pairs) for group in groups for pairs in group.values())}
@@ -127,8 +130,7 @@ def kappa_interval(groups: Sequence[Pairs], scale: Sequence[int]) -> dict[str, A
     drawn = drawn[np.isfinite(drawn)]
 
     low = high = None
-    # A single scan shows no spread.
-    if np.isfinite(kappa) and len(scans) > 1 and len(drawn):
+    if np.isfinite(kappa) and len(scans) >= MIN_SCANS and len(drawn):
         tail = 50 * (1 - LEVEL)
         low, high = (float(q) for q in np.percentile(drawn, (tail, 100 - tail)))
     return {**row, "kappa": float(kappa) if np.isfinite(kappa) else None, "low": low, "high": high}

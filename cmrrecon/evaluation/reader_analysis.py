@@ -86,7 +86,7 @@ def _protocol(study: Study, found: dict[str, Any], tests: Sequence[dict[str, Any
     }
     corrected = [f"{_count(n, names[kind] + ' test')}" for kind, n in sizes.items() if n]
     unit = (
-        "preference of a scan: majority of readers"
+        "preference of a scan: majority of readers, shares with 95 % intervals of Wilson"
         if study.pairs
         else "tests over scans, of means over readers"
     )

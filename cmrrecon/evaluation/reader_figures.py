@@ -42,7 +42,7 @@ def rating_figure(found: Mapping[str, Any]) -> "Figure":
         _finish(axis, criterion, [row["method"] for row in rows])
         axis.set_xlim(0, 100)
 
-    axes[-1].set_xlabel("share of ratings (%)", fontsize=TYPE)
+    axes[-1].set_xlabel("share of ratings (%); at the right: median (quartiles)", fontsize=TYPE)
     bars = axes[0].patches[: len(SCALE)]
     words = [f"{value} {word}" for value, word in zip(SCALE, SCALE_WORDS, strict=True)]
     figure.legend(bars, words, loc="outside upper center", ncols=5, fontsize=TYPE, frameon=False)
@@ -60,8 +60,7 @@ def preference_figure(found: Mapping[str, Any]) -> "Figure":
         rows = [row for row in found["preferences"] if row["criterion"] == criterion]
         for place, row in enumerate(rows):
             _interval(axis, place, row, "share", 100)
-            text = f"{row['first']} : {row['second']}, {row['ties']} ties"
-            _beside(axis, place, text)
+            _beside(axis, place, f"{row['first']} : {row['second']}, ties {row['ties']}")
         axis.axvline(50, color=INK, linewidth=0.8, linestyle=":")
         _finish(axis, criterion, [" over ".join(row["methods"]) for row in rows])
         axis.set_xlim(0, 100)
@@ -139,7 +138,7 @@ def _interval(axis: "Axes", place: int, row: Mapping[str, Any], name: str, scale
     if row["low"] is not None:
         ends = [scale * row["low"], scale * row["high"]]
         axis.plot(ends, [place, place], color=MARK, linewidth=1.5, solid_capstyle="butt")
-    axis.plot([scale * row[name]], [place], "o", color=MARK, markersize=5)
+    axis.plot([scale * row[name]], [place], "o", color=MARK, markersize=5, clip_on=False)
 
 
 def _beside(axis: "Axes", place: int, text: str) -> None:
