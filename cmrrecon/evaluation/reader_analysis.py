@@ -27,8 +27,7 @@ def analysis(study: Study, exports: Sequence[Export]) -> dict[str, Any]:
         `tests` (ratings) or `preferences`, and `agreement`.
     """
     answers = [answer for export in exports for answer in export.answers]
-    first = [answer for answer in answers if not answer.repeat]
-    scans = {answer.scan for answer in first}
+    scans = {answer.scan for answer in answers if not answer.repeat}
     repeats = {answer.scan for answer in answers if answer.repeat}
     found: dict[str, Any] = {
         "study": study.identifier,
@@ -75,6 +74,7 @@ def _protocol(study: Study, found: dict[str, Any], tests: Sequence[dict[str, Any
         _count(len(study.methods), "method"),
         f"{_count(found['repeats'], 'scan')} read twice",
     ]
+
     sizes = {
         kind: sum(row["test"] == kind and row["p"] is not None for row in tests)
         for kind in ("friedman", "wilcoxon", "sign")
@@ -85,6 +85,7 @@ def _protocol(study: Study, found: dict[str, Any], tests: Sequence[dict[str, Any
         "sign": "sign",
     }
     corrected = [f"{_count(n, names[kind] + ' test')}" for kind, n in sizes.items() if n]
+
     unit = (
         "preference of a scan: majority of readers, shares with 95 % intervals of Wilson"
         if study.pairs

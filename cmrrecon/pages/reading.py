@@ -77,6 +77,7 @@ def reading_page(data: dict[str, Any]) -> str:
         element("p", element("button", "Begin", id="begin", type="button", class_="main")),
         id="start",
     )
+
     body = (
         start,
         element("section", *_reading(data), id="reading", hidden=True),
@@ -100,6 +101,7 @@ def _reading(data: dict[str, Any]) -> list[object]:
         )
         for index, side in enumerate(sides)
     ]
+
     controls = element(
         "div",
         element("button", "Pause", id="play", type="button"),
@@ -130,6 +132,7 @@ def _questions(data: dict[str, Any]) -> list[object]:
     scale = [(value, f"{value} {word}") for value, word in zip(SCALE, SCALE_WORDS, strict=True)]
     if data["pairs"]:
         scale = [(1, "Left is better"), (0, "No preference"), (-1, "Right is better")]
+
     return [
         element(
             "fieldset",
@@ -196,6 +199,7 @@ def _pictures(scan: GreyScan) -> list[dict[str, Any]]:
     """Return the images of a scan by all methods, as PNG files of equal size."""
     files = [_png(frames) for frames in scan.images.values()]
     largest = max(map(len, files))
+
     found = []
     for content, frames in zip(files, scan.images.values(), strict=True):
         count, y, x = frames.shape
