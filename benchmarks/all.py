@@ -127,6 +127,7 @@ def sections(places: list[str], cases: list[str]) -> list[Section]:
             markdown=False,
         ),
         Section("Start of the command line", ("startup.py",), markdown=False),
+        Section("Report", ("report.py",), markdown=False),
         Section("Networks", ("networks.py",)),
         Section(
             "Reconstruction",

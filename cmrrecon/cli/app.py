@@ -22,6 +22,7 @@ from cmrrecon.cli import (
     preprocess,
     readers,
     reconstruct,
+    report,
     simulate,
     train,
     undersample,
@@ -82,6 +83,9 @@ app.add_typer(
     epilog=readers.EXAMPLE,
     short_help="Make a blinded reading page; analyse the readers' answers.",
 )
+app.command(
+    "report", epilog=report.EXAMPLE, short_help="Write an HTML page about reconstructions."
+)(report.report)
 app.command(
     "preprocess", epilog=preprocess.EXAMPLE, short_help="Pack scans into a training store."
 )(preprocess.preprocess)

@@ -155,6 +155,7 @@ def evaluate(
         from cmrrecon import formats
         from cmrrecon.evaluation.generalisation import check_axes
         from cmrrecon.evaluation.protocols import canonical_protocol, check_options, year_of
+        from cmrrecon.evaluation.reconstructions import is_uncertainty
         from cmrrecon.evaluation.references import candidates_in
 
         output = Output(console, format_)
@@ -180,7 +181,7 @@ def evaluate(
             regions=plan_regions(roi, background, times),
             allow_partial=allow_partial,
         )
-        everything = inputs.find_jobs(files, formats.is_images, accompanies=_is_uncertainty)
+        everything = inputs.find_jobs(files, formats.is_images, accompanies=is_uncertainty)
         jobs = inputs.jobs_of_shard(everything, shard, console)
         _evaluate_jobs(jobs, plan, output, whole=shard is None, fail_fast=fail_fast)
 
@@ -231,13 +232,3 @@ def _evaluate_jobs(
             "Each row needs the end of the path of a scan, and a box as y0, y1, x0 and x1",
             "Check the column file, and that the slices with boxes were reconstructed",
         )
-
-
-def _is_uncertainty(path: Path) -> bool:
-    """Return whether a file contains uncertainties; damaged files are reported later."""
-    from cmrrecon import formats
-
-    try:
-        return "quantity" in (formats.read_provenance(path) or {})
-    except InputError:
-        return False

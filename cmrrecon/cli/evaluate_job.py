@@ -67,12 +67,10 @@ class Plan:
 
     def rule(self) -> str:
         """Describe the complete scoring rule for titles."""
-        if self.protocol == "body":
-            return "body (inside a mask made from the reference)"
-        if self.year is None:
-            return self.protocol + (" without saturated pixels" if self.exclude_saturated else "")
-        return (
-            f"{self.protocol}, {self.order} order, {'ranking crop' if self.crop else 'not cropped'}"
+        from cmrrecon.evaluation.protocols import rule_text
+
+        return rule_text(
+            self.protocol, self.order, crop=self.crop, exclude_saturated=self.exclude_saturated
         )
 
 

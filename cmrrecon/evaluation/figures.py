@@ -113,10 +113,11 @@ def comparison_figure(
             "Pass a reference",
         )
 
-    shown = _relative(_scaled({name: _magnitude(image) for name, image in columns.items()}), frame)
+    magnitudes = {name: _magnitude(image) for name, image in columns.items()}
+    shown = _relative(scaled_alike(magnitudes), frame)
     target = next(iter(shown.values()))
     window = how.window or (0.0, float(torch.quantile(target[frame].flatten(), WINDOW_TOP)) or 1.0)
-    factor = _error_factor(shown, frame, window[1], how.zoom) if reference is not None else 1
+    factor = error_factor(shown, frame, window[1], how.zoom) if reference is not None else 1
     region = edge_region(target[frame][None])[0] if edges else None
 
     rows = _rows(frame, factor, how, error=reference is not None, edges=edges, series=len(target))
@@ -200,7 +201,7 @@ def edge_similarity(images: Tensor, reference: Tensor) -> float:
         If the images have fewer than 7 x 7 pixels (`images-too-small`).
     """
     both = {REFERENCE: _magnitude(reference), "image": _magnitude(images)}
-    target, image = _scaled(both).values()
+    target, image = scaled_alike(both).values()
     return 1 - float(edge_aware_loss(image, target))
 
 
@@ -240,7 +241,7 @@ def check_frame(frame: int, frames: int) -> None:
         )
 
 
-def _scaled(images: dict[str, Tensor]) -> dict[str, Tensor]:
+def scaled_alike(images: dict[str, Tensor]) -> dict[str, Tensor]:
     """Scale each series by the real factor that fits it to the first series by least squares."""
     target = next(iter(images.values()))
     return {
@@ -255,7 +256,7 @@ def _relative(images: dict[str, Tensor], frame: int) -> dict[str, Tensor]:
     return {name: image / peak for name, image in images.items()}
 
 
-def _error_factor(
+def error_factor(
     images: Mapping[str, Tensor], frame: int, top: float, zoom: tuple[int, int, int, int] | None
 ) -> int:
     """Return the largest round factor that keeps nearly all of the median error in the window.

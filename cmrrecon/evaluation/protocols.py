@@ -60,6 +60,27 @@ def year_of(protocol: str) -> int | None:
     return None if protocol in SERIES_PROTOCOLS else int(protocol.removeprefix("cmrxrecon"))
 
 
+def rule_text(protocol: str, order: str, *, crop: bool, exclude_saturated: bool = False) -> str:
+    """Describe the complete scoring rule for titles.
+
+    Parameters
+    ----------
+    protocol : str
+        Full name of the protocol.
+    order : str
+        `official` or `textbook`.
+    crop : bool
+        Whether the challenge protocols score the ranking crop.
+    exclude_saturated : bool
+        Whether `fullfov` ignores saturated pixels.
+    """
+    if protocol == "body":
+        return "body (inside a mask made from the reference)"
+    if protocol == "fullfov":
+        return protocol + (" without saturated pixels" if exclude_saturated else "")
+    return f"{protocol}, {order} order, {'ranking crop' if crop else 'not cropped'}"
+
+
 def score(
     reconstruction: Tensor,
     reference: Tensor,

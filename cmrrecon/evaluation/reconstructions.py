@@ -74,6 +74,14 @@ def open_reconstruction(path: Path, name: str) -> tuple[Reconstruction, dict[str
     return made, stamp
 
 
+def is_uncertainty(path: Path) -> bool:
+    """Return whether a file contains uncertainties; damaged files are reported later."""
+    try:
+        return "quantity" in (formats.read_provenance(path) or {})
+    except InputError:
+        return False
+
+
 def of_result(images: Tensor, stamp: Mapping[str, Any] | None) -> Reconstruction:
     """Combine images with the facts about the scan in their provenance."""
     if stamp is None:

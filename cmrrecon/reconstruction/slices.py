@@ -150,6 +150,7 @@ class Run:
         self._note_whitening([one.get("whitened") for one in facts])
         for caution in cautions(task.slices, facts, self.middle, self.decision):
             self._warn(caution)
+        self.found["warnings"] = self._warnings_without_path()
 
         return Result(
             store.layer("images"),
@@ -202,6 +203,11 @@ class Run:
         if text not in self.warnings:
             self.warnings.append(text)
             self.listener.warned(text)
+
+    def _warnings_without_path(self) -> list[str]:
+        """Return the warnings without the path of the scan, which may name a patient."""
+        path = str(self.task.scan.path or "")
+        return [text.replace(path, "the scan") if path else text for text in self.warnings]
 
     def _warn_of_faults(self, series: Series) -> None:
         """Warn of faults in the middle slice."""

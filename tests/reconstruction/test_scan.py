@@ -353,6 +353,7 @@ def test_a_scan_outside_the_training_range_causes_a_warning(scan):
     found = reconstruct(scan, method, slices=[0])
     assert len(found.warnings) == 1
     assert found.provenance["outside"] == ["frames 3 (trained on 8 to 14)"]
+    assert found.provenance["warnings"] == list(found.warnings)
     inside = replace(method, of=Weights("digest", {"envelope": '{"frames": [1, 14]}'}))
     assert reconstruct(scan, inside, slices=[0]).warnings == ()
 
@@ -423,3 +424,19 @@ def test_spokes_found_slice_by_slice_give_the_true_acceleration():
     result = cmrrecon.reconstruct(scan, "zero-filled")
     whole = cmrrecon.reconstruct(made, "zero-filled").provenance["effective_acceleration"]
     assert result.provenance["effective_acceleration"] == pytest.approx(2 * whole, rel=0.01)
+
+
+def test_stored_warnings_do_not_name_the_file(tmp_path):
+    full = simulate("cine", frames=2, slices=1, coils=3, y=48, x=48, seed=1).scan
+    sampled = cmrrecon.undersample(full, "uniform", 4, seed=1)
+    path = tmp_path / "Quixote" / "cine.mat"
+    formats.write_scan(path, sampled)
+    # The mask says that a line was measured, but it holds only zeros.
+    mask = sampled.mask.samples.clone()
+    mask[:, int((~mask[0, :, 0]).nonzero()[0])] = True
+    formats.write_mask(path.with_name("cine_mask.mat"), mask, 48)
+
+    found = reconstruct(path, "zero-filled")
+    assert any(str(path) in text for text in found.warnings)
+    assert found.provenance["warnings"]
+    assert not any("Quixote" in text for text in found.provenance["warnings"])
