@@ -275,7 +275,7 @@ def _write(
     console.say(
         f"study {study.identifier}: {len(read)} scans, {len(methods)} methods, "
         f"{len(drawn.orders[0])} presentations for each of {plan.readers} readers "
-        f"({repeats} scans twice), {size:.1f} MB"
+        f"(scans shown twice: {repeats}), {size:.1f} MB"
     )
     console.say(f"keep {plan.key} from the readers: it names the methods")
     console.result({**record, "status": "done"}, str(plan.page))
@@ -305,7 +305,7 @@ def _is_finished(identifier: str, plan: Plan, *, overwrite: bool) -> bool:
     if overwrite or not existing:
         return False
     try:
-        same = len(existing) == 2 and read_key(plan.key).identifier == identifier
+        same = plan.key in existing and read_key(plan.key).identifier == identifier
     except InputError:
         same = False
     if not same:
@@ -315,7 +315,8 @@ def _is_finished(identifier: str, plan: Plan, *, overwrite: bool) -> bool:
             "Answers can only be analysed with the key of their own study",
             "Choose another output, or add --overwrite",
         )
-    return True
+    # A run that ended after the key, for example on a full disk, left no page.
+    return plan.page in existing
 
 
 def _say_plan(methods: Sequence[str], scans: int, plan: Plan, console: Console) -> None:

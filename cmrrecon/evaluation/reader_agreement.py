@@ -21,6 +21,8 @@ SEED = 0
 MIN_SCANS = 5
 # Pairs of values, by scan.
 Pairs = Mapping[int, Sequence[tuple[int, int]]]
+# Pairs of values, by the numbers of the readers.
+Groups = Mapping[tuple[int, ...], Pairs]
 
 
 def agreement(
@@ -51,11 +53,11 @@ def agreement(
         second = of_criterion(answers, criterion, repeat=True)
         readers = readers_of(first)
 
-        between = {
+        between: Groups = {
             (i, j): _paired(_by_image(first, i), _by_image(first, j))
             for i, j in combinations(readers, 2)
         }
-        within = {(i,): _paired(_by_image(first, i), _by_image(second, i)) for i in readers}
+        within: Groups = {(i,): _paired(_by_image(first, i), _by_image(second, i)) for i in readers}
         for kind, groups in (("between", between), ("within", within)):
             rows += _rows(criterion, kind, groups, scale)
     return rows
@@ -136,9 +138,7 @@ def kappa_interval(groups: Sequence[Pairs], scale: Sequence[int]) -> dict[str, A
     return {**row, "kappa": float(kappa) if np.isfinite(kappa) else None, "low": low, "high": high}
 
 
-def _rows(
-    criterion: str, kind: str, groups: Mapping[tuple[int, ...], Pairs], scale: Sequence[int]
-) -> list[dict[str, Any]]:
+def _rows(criterion: str, kind: str, groups: Groups, scale: Sequence[int]) -> list[dict[str, Any]]:
     """Return the rows of one kind of agreement: each group with answers, then their mean."""
     known = {readers: pairs for readers, pairs in groups.items() if pairs}
     rows = [

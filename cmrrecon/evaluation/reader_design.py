@@ -9,9 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeVar
 
-T = TypeVar("T")
 # One presentation: the numbers of the images that are shown together, from left to right.
 Shown = tuple[int, ...]
 
@@ -85,7 +83,7 @@ def default_repeats(scans: int) -> int:
 
 def _pairs(scans: int, methods: int, draw: random.Random) -> list[tuple[int, Shown]]:
     """Return all pairs of methods of each scan, each method on the left half of the time."""
-    found = []
+    found: list[tuple[int, Shown]] = []
     for first, second in combinations(range(methods), 2):
         sides = [index % 2 == 0 for index in range(scans)]
         draw.shuffle(sides)

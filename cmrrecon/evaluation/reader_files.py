@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from cmrrecon.evaluation.reader_design import Design, Shown
 from cmrrecon.evaluation.reader_ratings import PREFERENCES, SCALE, Answer
@@ -238,7 +238,7 @@ def _damaged(path: Path) -> InputError:
     )
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

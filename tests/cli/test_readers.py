@@ -42,6 +42,11 @@ def test_the_study_is_described_and_found_finished_again(run, study):
     assert record["methods"] == list(METHODS)
     again = run("readers", "make", *folders, *WORDS, "-o", folder / "s.html", "--json")
     assert again.records[0]["status"] == "skipped"
+    text = (folder / "s.html").read_text()
+    (folder / "s.html").unlink()
+    again = run("readers", "make", *folders, *WORDS, "-o", folder / "s.html", "--json")
+    assert again.records[0]["status"] == "done"
+    assert (folder / "s.html").read_text() == text
     other = run("readers", "make", *folders, *WORDS, "-o", folder / "s.html", "--seed", 1)
     assert (other.code, other.codes) == (1, ["output-exists"])
 
