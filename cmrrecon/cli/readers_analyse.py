@@ -182,6 +182,6 @@ def _save(figure: "Figure", folder: Path, name: str) -> None:
     for suffix in FIGURES:
         # Without a date the same answers give the same file.
         metadata = {"Date": None} if suffix == ".svg" else {}
-        settings = {"svg.fonttype": "none", "svg.hashsalt": name}
-        with atomic(folder / f"{name}{suffix}") as temporary, matplotlib.rc_context(settings):
+        settings = matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name})
+        with atomic(folder / f"{name}{suffix}") as temporary, settings:
             figure.savefig(temporary, format=suffix[1:], dpi=DPI, metadata=metadata)

@@ -163,13 +163,13 @@ def _files(
     ]
     unnamed = [label for method, _, label in named if method is None]
     if unnamed:
-        error = InputError(
+        problem = InputError(
             "method-unnamed",
             f"{len(unnamed)} files do not state by which method they were made, first {unnamed[0]}",
             "Only files written by cmrrecon reconstruct name their method",
             "Keep the files of each method in a folder, and give NAME=FOLDER",
         )
-        _report(error, failures, console)
+        _report(problem, failures, console)
     return [
         open_file(job.path, job.folder, method, label)
         for method, job, label in named

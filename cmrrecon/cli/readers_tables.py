@@ -14,20 +14,36 @@ def print_tables(found: Mapping[str, Any], console: Console) -> None:
     """Print the results of `reader_analysis.analysis`, each table with its protocol."""
     protocol = found["protocol"]
     if found["pairs"]:
-        rows = [_preference(row) for row in found["preferences"]]
-        columns = ("criterion", "first", "second", "scans", "wins", "share (%)", "p", "p (Holm)")
-        _table(f"Preferences: {protocol}", columns, rows, console, names=3)
+        _table(
+            f"Preferences: {protocol}",
+            ("criterion", "first", "second", "scans", "wins", "share (%)", "p", "p (Holm)"),
+            [_preference(row) for row in found["preferences"]],
+            console,
+            names=3,
+        )
     else:
-        rows = [_summary(row) for row in found["summaries"]]
-        columns = ("criterion", "method", "ratings", "median", "quartiles")
-        _table(f"Ratings from 1 to 5: {protocol}", columns, rows, console, names=2)
-        rows = [_test(row) for row in found["tests"]]
-        columns = ("criterion", "test", "methods", "scans", "statistic", "p", "p (Holm)")
-        _table(f"Tests: {protocol}", columns, rows, console, names=3)
+        _table(
+            f"Ratings from 1 to 5: {protocol}",
+            ("criterion", "method", "ratings", "median", "quartiles"),
+            [_summary(row) for row in found["summaries"]],
+            console,
+            names=2,
+        )
+        _table(
+            f"Tests: {protocol}",
+            ("criterion", "test", "methods", "scans", "statistic", "p", "p (Holm)"),
+            [_test(row) for row in found["tests"]],
+            console,
+            names=3,
+        )
 
-    rows = [_agreement(row) for row in found["agreement"]]
-    columns = ("criterion", "readers", "answers", "kappa")
-    _table(f"Agreement: {protocol}", columns, rows, console, names=2)
+    _table(
+        f"Agreement: {protocol}",
+        ("criterion", "readers", "answers", "kappa"),
+        [_agreement(row) for row in found["agreement"]],
+        console,
+        names=2,
+    )
 
 
 def _table(

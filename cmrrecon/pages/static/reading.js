@@ -105,7 +105,6 @@ function present(place) {
   setFrame(0);
   Promise.all(sprites.map((sprite) => sprite.decode())).then(() => {
     if (position === place) draw();
-    $("reading").dataset.ready = place;
   });
 
   $("reading").dataset.position = place;
