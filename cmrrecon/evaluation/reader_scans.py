@@ -163,7 +163,7 @@ def _problem(
     if repeated or any(len(fits) > 1 for fits in found.values()):
         return InputError(
             "scan-repeated",
-            f"{file.label} and another file cannot be told apart",
+            f"{file.label} and another file cannot be distinguished",
             "Each method must have one file of each scan, named after its subject or in a folder "
             "of its own",
             "Use the same folder structure for all methods, and one file of each scan",
