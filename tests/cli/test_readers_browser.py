@@ -188,7 +188,7 @@ def test_planted_ratings_are_recovered_from_the_page(run, browser, folders, tmp_
     assert kappa["between", 1, 3]["low"] < kappa["between", 1, 3]["kappa"] < 1
 
     text = files[0].read_text()
-    files[0].write_text(re.sub(r"\[0,0,(\d)\]", lambda m: f"[0,0,{m[1] == '5' or 5}]", text))
+    files[0].write_text(re.sub(r"\[0,0,(\d)\]", lambda m: f"[0,0,{int(m[1]) % 5 + 1}]", text))
     words = ("--key", tmp_path / "study_key.json", "--out-dir", tmp_path / "other")
     assert run("readers", "analyse", files[0], *words).codes == ["export-edited"]
 
