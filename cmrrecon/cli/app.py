@@ -21,6 +21,7 @@ from cmrrecon.cli import (
     info,
     models,
     preprocess,
+    readers,
     reconstruct,
     report,
     simulate,
@@ -78,6 +79,12 @@ app.command("fit", epilog=fit.EXAMPLE, short_help="Fit T1, T2 or T2* to a mappin
 app.command(
     "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice in a figure."
 )(compare.compare)
+app.add_typer(
+    readers.app,
+    name="readers",
+    epilog=readers.EXAMPLE,
+    short_help="Make a blinded reading page; analyse the readers' answers.",
+)
 app.command(
     "report", epilog=report.EXAMPLE, short_help="Write an HTML page about reconstructions."
 )(report.report)
