@@ -22,6 +22,7 @@ from cmrrecon.cli import (
     preprocess,
     reconstruct,
     simulate,
+    submit,
     train,
     undersample,
 )
@@ -75,6 +76,9 @@ app.command(
 app.command(
     "compare", epilog=compare.EXAMPLE, short_help="Compare methods on one slice in a figure."
 )(compare.compare)
+app.command(
+    "submit", epilog=submit.EXAMPLE, short_help="Make the package for a CMRxRecon challenge."
+)(submit.submit)
 app.command(
     "preprocess", epilog=preprocess.EXAMPLE, short_help="Pack scans into a training store."
 )(preprocess.preprocess)

@@ -17,6 +17,7 @@ from cmrrecon.cli import (
     preprocess,
     reconstruct,
     simulate,
+    submit,
     train,
     undersample,
 )
@@ -69,6 +70,7 @@ MODULES = [
     preprocess,
     reconstruct,
     simulate,
+    submit,
     train,
     undersample,
 ]
