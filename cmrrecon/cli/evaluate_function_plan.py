@@ -151,6 +151,7 @@ def _check_figure(figure: Path | None, *, overwrite: bool) -> None:
     """Refuse a figure in an unknown format, or one that exists."""
     if figure is None:
         return
+
     if figure.suffix.lower() not in FIGURES:
         raise UsageError(
             "option-value",

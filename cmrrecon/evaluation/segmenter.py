@@ -111,7 +111,7 @@ class Segmenter:
         for axis, length in zip((-2, -1), self.size, strict=True):
             fitted = fitted if length is None else resized(fitted, axis, length)
 
-        parts = torch.split(fitted, self.batch or len(fitted))  # type: ignore[no-untyped-call]
+        parts = torch.split(fitted, self.batch or len(fitted))
         labels = torch.cat([self._labels(part) for part in parts])
         for axis, length in zip((-2, -1), flat.shape[-2:], strict=True):
             labels = resized(labels, axis, length)

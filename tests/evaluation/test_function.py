@@ -22,9 +22,10 @@ from cmrrecon.tools.errors import InputError
 
 VOXEL = (1.5, 1.25, 2.0)  # mm, (y, x, slice)
 SHAPE = (30, 64, 96)  # (slice, y, x)
-# Half axes in mm (slice, y, x) of cavity, outer wall and right ventricle, and their centres in y, x.
+# Half axes in mm (slice, y, x) of cavity, outer wall and right ventricle.
 DIASTOLE = {"lv": (25.0, 22.0, 21.0), "wall": (29.0, 30.0, 29.0), "rv": (24.0, 20.0, 18.0)}
 SYSTOLE = {"lv": (20.0, 15.0, 14.0), "wall": (27.0, 29.0, 28.0), "rv": (21.0, 14.0, 12.0)}
+# In mm, (y, x).
 CENTRES = {"lv": (48.0, 40.0), "wall": (48.0, 40.0), "rv": (48.0, 92.0)}
 
 

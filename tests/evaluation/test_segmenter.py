@@ -7,7 +7,7 @@ from cmrrecon.evaluation.segmenter import Segmenter
 from cmrrecon.tools.errors import InputError
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 helper, FLOAT, INT64 = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
 
@@ -110,6 +110,7 @@ def test_weights_in_a_second_file_are_not_read(tmp_path, images, monkeypatch):
     path.write_bytes(model.SerializeToString())
     weights.write_bytes(torch.ones(1).numpy().tobytes())
     monkeypatch.chdir(tmp_path)
+    assert onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     with pytest.raises(InputError) as refused:
         Segmenter(path)
     assert refused.value.code == "model-format"
