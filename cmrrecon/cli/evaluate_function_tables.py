@@ -88,7 +88,8 @@ def _agreement_table(rows: Sequence[Mapping[str, Any]], output: Output) -> None:
         if "bias" in row
     ]
     headers = ["method", "quantity", "files", "bias", "low", "high", "mean |error|"]
-    output.table("Bland-Altman: bias and limits of agreement", headers, lines, names=2)
+    if any(row["n"] > 1 for row in rows):
+        output.table("Bland-Altman: bias and limits of agreement", headers, lines, names=2)
 
     titles = {f"{s}_{n}": f"{SCORES[s]} {NAMES[n]}" for s in SCORES for n in NAMES}
     lines = [

@@ -125,9 +125,10 @@ def submit(
             manifest=manifest,
             limit=limit,
         )
-        images, scans = _sorted_inputs(files)
+        folder = results or output.with_name(f"{output.stem}_results")
+        images, scans = _sorted_inputs(files, folder)
         _check_method(images, method, checkpoint, results)
-        expected = scans if validation is None else _sorted_inputs([str(validation)])[1]
+        expected = scans if validation is None else _sorted_inputs([str(validation)], folder)[1]
         if not expected:
             raise InputError(
                 "validation-missing",
@@ -135,15 +136,30 @@ def submit(
                 "The validation set says which files are expected, and with which shape",
                 "Add --validation with its folder",
             )
+        if not images and not scans:
+            raise InputError(
+                "file-missing",
+                "There are neither images nor undersampled k-space among the inputs",
+                "submit packs images, or reconstructs a validation set",
+                "Check the path",
+            )
         _refuse_existing(output, overwrite)
 
         expected = _of_one_split(expected, console)
         cases, failed = find_cases(expected, plan, console)
+        if not cases:
+            raise InputError(
+                "validation-missing",
+                f"None of the {len(expected)} scans of the validation set can be used",
+                "At least one must have a place in the package",
+                "See the messages above",
+            )
+
         seconds: dict[str, float] = {}
         if not images:
-            folder = results or output.with_name(f"{output.stem}_results")
+            chosen = expected if validation is None else _of_one_split(scans, console)
             images, seconds = make_results(
-                expected, folder, method, checkpoint, device, console, overwrite=overwrite
+                chosen, folder, method, checkpoint, device, console, overwrite=overwrite
             )
         write_package(images, cases, plan, seconds, failed, console)
 
@@ -177,15 +193,28 @@ def _checked_task(task: str | None, year: int) -> str | None:
     return task
 
 
-def _sorted_inputs(files: list[str]) -> tuple[list[Job], list[Job]]:
-    """Return the images and the undersampled scans among the inputs."""
+def _sorted_inputs(files: list[str], results: Path) -> tuple[list[Job], list[Job]]:
+    """Return the images and the undersampled scans among the inputs.
+
+    Images in the folder for results, if it is inside an input, are those of an earlier run.
+    """
     from cmrrecon import formats
 
     jobs = inputs.find_jobs(files, lambda path: formats.is_images(path) or formats.is_scan(path))
     scans = [job for job in jobs if formats.is_scan(job.path) and _is_case(job.path)]
     others = {job.path for job in scans}
     images = [job for job in jobs if job.path not in others and formats.is_images(job.path)]
-    return [job for job in images if not _accompanies(job.path)], scans
+    kept = [job for job in images if not _accompanies(job.path) and not _is_earlier(job, results)]
+    return kept, scans
+
+
+def _is_earlier(job: Job, results: Path) -> bool:
+    """Return whether a file is in the folder for results, and that is inside an input."""
+    if not job.found:
+        return False
+    parents, folder = job.path.absolute().parents, results.absolute()
+    searched = parents[len(job.folder.parts)]
+    return folder in parents and searched in folder.parents
 
 
 def _is_case(path: Path) -> bool:

@@ -3,15 +3,19 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cmrrecon.cli import running
+from cmrrecon.cli import environment, running
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import Job, cost_of
-from cmrrecon.cli.reconstruct_job import Plan, begin, target_of
+from cmrrecon.cli.reconstruct_job import Plan, reconstruct_job, target_of
 from cmrrecon.cli.reconstruct_messages import method_record
 from cmrrecon.tools.errors import CmrreconError
+
+if TYPE_CHECKING:
+    from cmrrecon.methods.base import Method
 
 # Seconds of earlier runs, beside the reconstructions.
 SECONDS = "seconds.json"
@@ -28,6 +32,8 @@ def make_results(
     overwrite: bool,
 ) -> tuple[list[Job], dict[str, float]]:
     """Reconstruct scans as `reconstruct --out-dir` does; finished ones are skipped.
+
+    Failures are reported. `overwrite` replaces results that were made in another way.
 
     Returns
     -------
@@ -51,14 +57,15 @@ def make_results(
         quiet,
         by_default=method is None and checkpoint is None,
     )
-    work = begin(_plan(method, checkpoint, device, folder, known, overwrite=overwrite))
+    plan = _plan(method, checkpoint, device, folder, known)
+    environment.reuse_freed_memory()
     seconds = _stored_seconds(folder)
 
     def measured(job: Job) -> None:
         before, start = quiet.counts["done"], time.monotonic()
         try:
             with running.convert_errors(quiet):
-                work(job, quiet)
+                _reconstruct(job, plan, chosen, quiet, overwrite=overwrite)
         except CmrreconError as error:
             # `run_jobs` prints only the message, because `quiet` has no standard output.
             console.result(running.failure_record(job.name, error), None)
@@ -79,14 +86,24 @@ def make_results(
     return made, {str(folder / name): value for name, value in seconds.items()}
 
 
+def _reconstruct(
+    job: Job, plan: Plan, method: "Method", console: Console, *, overwrite: bool
+) -> None:
+    """Reconstruct a scan; `overwrite` replaces only results that were made in another way."""
+    try:
+        reconstruct_job(job, plan, method, console)
+    except CmrreconError as error:
+        if not overwrite or error.code != "output-exists":
+            raise
+        reconstruct_job(job, replace(plan, overwrite=True), method, console)
+
+
 def _plan(
     method: str | None,
     checkpoint: Path | None,
     device: str,
     folder: Path,
     known: Mapping[str, Any],
-    *,
-    overwrite: bool,
 ) -> Plan:
     """Return the plan for all scans, with the default settings of the method."""
     off = {"adapt": 0, "uncertainty": 0, "keep_oversampling": False, "recon_matrix": False}
@@ -100,7 +117,7 @@ def _plan(
         known=known,
         device=device,
         out_dir=folder,
-        overwrite=overwrite,
+        overwrite=False,
         dry_run=False,
         **rest,
     )

@@ -121,7 +121,8 @@ def _check_facts(facts: Acquisition, year: int, task: str | None) -> None:
     if missing:
         raise _no_place(
             f"Its {', '.join(missing)} cannot be found",
-            f"The path in a package of {year} needs them",
+            f"The path in a package of {year} has {', '.join(NEEDED[year])}, modality"
+            + (" and task" if TASKS[year] else ""),
         )
 
     if year == 2023 and facts.acceleration not in ACCELERATIONS_2023:

@@ -115,6 +115,38 @@ def test_a_validation_set_is_reconstructed_first(run, validation, tmp_path):
     assert two.records[-1]["files"] == one.records[-1]["files"]
     assert two.records[-1]["sha256"] == one.records[-1]["sha256"]
 
+    # To replace the package does not mean to reconstruct again.
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.h5")}
+    assert submit(run, *words, "-o", tmp_path / "b.zip", "--overwrite").code == 0
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.h5")}
+
+
+def test_a_second_run_in_the_folder_of_the_results(run, validation, tmp_path):
+    folder = Path(shutil.copytree(validation, tmp_path / "set"))
+    for _ in range(2):
+        words = ("-m", "zero-filled", "-o", folder / "s.zip", "--overwrite")
+        done = submit(run, folder, *words)
+        assert done.code == 0, done.err
+
+
+def test_the_folder_of_the_results_is_an_input_too(run, validation, rec, tmp_path):
+    results = rec.rename(tmp_path / "s_results")
+    done = submit(run, results, "--validation", validation, "-o", tmp_path / "s.zip")
+    assert done.code == 0, done.err
+    assert done.records[-1]["seconds_longest"] is None
+
+
+def test_neither_images_nor_scans(run, validation, tmp_path):
+    np.savez(tmp_path / "cine_sax_truth.npz", image=np.ones((1, 1, 4, 4)))
+    done = submit(run, tmp_path, "--validation", validation, "-o", tmp_path / "s.zip")
+    assert done.codes == ["file-missing"]
+
+
+def test_scans_without_a_place(run, rec, tmp_path):
+    write_kspace(tmp_path / "P001" / "cine_sax_kus_Uniform8.mat")
+    done = submit(run, rec, "--validation", tmp_path / "P001", "-o", tmp_path / "s.zip")
+    assert done.codes == ["submission-place", "validation-missing"]
+
 
 def test_whole_images_without_the_crop(run, validation, rec, tmp_path):
     target = tmp_path / "out"
