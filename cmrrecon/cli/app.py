@@ -25,6 +25,7 @@ from cmrrecon.cli import (
     reconstruct,
     report,
     simulate,
+    submit,
     train,
     undersample,
 )
@@ -88,6 +89,9 @@ app.add_typer(
 app.command(
     "report", epilog=report.EXAMPLE, short_help="Write an HTML page about reconstructions."
 )(report.report)
+app.command(
+    "submit", epilog=submit.EXAMPLE, short_help="Make the package for a CMRxRecon challenge."
+)(submit.submit)
 app.command(
     "preprocess", epilog=preprocess.EXAMPLE, short_help="Pack scans into a training store."
 )(preprocess.preprocess)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cmrrecon.cli import inputs, options, running
 from cmrrecon.cli.choices import complete_protocols
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.evaluate_function_plan import plan_function
 from cmrrecon.cli.evaluate_job import Plan, score_job
 from cmrrecon.cli.evaluate_output import Output, complete_formats
 from cmrrecon.cli.evaluate_region_plan import plan_regions
@@ -22,6 +23,7 @@ EXAMPLE = examples(
     "cmrrecon evaluate rec/ --truth data/ --protocol cmrxrecon2025 --json",
     "cmrrecon evaluate rec/ --truth data/ --protocol body --format csv > a.csv",
     "cmrrecon evaluate rec/ --truth data/ --roi labels.csv",
+    "cmrrecon evaluate rec/ --truth data/ --segmentation labels/ --bland-altman a.png",
 )
 
 
@@ -123,6 +125,40 @@ def evaluate(
             show_default="<base>.csv beside the reference",
         ),
     ] = None,
+    segmentation: Annotated[
+        Path | None,
+        options.option(
+            "--segmentation",
+            help="Also compare cardiac function: a folder with label maps of the references and of "
+            "the reconstructions, named like these files.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        options.option(
+            "--model",
+            help="Make the label maps with this ONNX segmentation model of your own instead.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        options.option(
+            "--labels",
+            help="Labels of the heart in these maps, e.g. lv=3,myocardium=2,rv=1 for ACDC.",
+            show_default="lv=1,myocardium=2,rv=3, as in CMRxRecon",
+        ),
+    ] = None,
+    bland_altman: Annotated[
+        Path | None,
+        options.option(
+            "--bland-altman",
+            help="Write the Bland-Altman figure of cardiac function to this .png, .pdf or .svg.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
     allow_partial: options.AllowPartial = False,
     shard: options.Shard = None,
     fail_fast: options.FailFast = False,
@@ -150,6 +186,9 @@ def evaluate(
 
     --roi adds scores of regions: LF-PSNR and LF-SSIM; SNR and CNR if there is a background
     region; and for T1map and T2map the fitted values in the myocardium (label 2).
+
+    --segmentation or --model adds volumes, ejection fraction and mass of the heart,
+    their errors, Dice coefficients and Hausdorff distances.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console):
@@ -180,6 +219,7 @@ def evaluate(
             unseen=tuple(unseen or ()),
             against=against,
             regions=plan_regions(roi, background, times),
+            function=plan_function(segmentation, model, labels, bland_altman, overwrite=overwrite),
             allow_partial=allow_partial,
         )
         everything = inputs.find_jobs(files, formats.is_images, accompanies=is_quantity)

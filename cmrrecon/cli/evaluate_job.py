@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from cmrrecon.cli import inputs
 from cmrrecon.cli.console import Console
+from cmrrecon.cli.evaluate_function import score_function
+from cmrrecon.cli.evaluate_function_plan import FunctionPlan
 from cmrrecon.cli.evaluate_record import facts_for_record
 from cmrrecon.cli.evaluate_region_plan import RegionPlan
 from cmrrecon.cli.evaluate_regions import score_regions
@@ -48,6 +50,8 @@ class Plan:
         Method with which the others are compared in pairs.
     regions : RegionPlan or None
         Regions to score as well.
+    function : FunctionPlan or None
+        How to compare cardiac function.
     allow_partial : bool
         Whether references may lack the edges of k-space.
     """
@@ -64,6 +68,7 @@ class Plan:
     unseen: tuple[str, ...]
     against: str | None
     regions: RegionPlan | None
+    function: FunctionPlan | None
     allow_partial: bool
 
     def rule(self) -> str:
@@ -80,6 +85,7 @@ def score_job(job: Job, plan: Plan, owners: Owners, console: Console) -> dict[st
     from cmrrecon.evaluation.protocols import score
     from cmrrecon.evaluation.reconstructions import open_reconstruction
     from cmrrecon.evaluation.scoring import pair
+    from cmrrecon.formats.geometry import geometry_of
 
     with inputs.local_input(job) as path:
         made, stamp = open_reconstruction(path, job.name)
@@ -100,6 +106,14 @@ def score_job(job: Job, plan: Plan, owners: Owners, console: Console) -> dict[st
             regional = {"roi": roi}
             if roi is None:
                 console.say(f"{job.name}: {plan.regions.roi} has no box on these slices")
+
+        if plan.function is not None:
+            whole = expected if crop_year is None else reference.images(made.slices)
+            geometry = geometry_of((stamp or {}).get("geometry"))
+            function, remarks = score_function(job, made, whole, reference, geometry, plan.function)
+            regional["function"] = function
+            for remark in remarks:
+                console.warn(remark)
 
         scores = score(
             images,

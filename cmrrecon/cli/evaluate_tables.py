@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cmrrecon.cli.evaluate_function_tables import function_tables
 from cmrrecon.cli.evaluate_output import Output
 from cmrrecon.cli.evaluate_region_tables import region_tables
 from cmrrecon.cli.evaluate_texts import INTERVAL, difference_text, number_text
@@ -51,6 +52,7 @@ def summary(records: list[Record], plan: "Plan", output: Output, *, whole: bool)
         "groups": _groups(records, plan, output),
         **_generalisation(records, plan, output),
         **({} if plan.regions is None else region_tables(records, output)),
+        **function_tables(records, plan.function, output),
         "final": _final(records, plan, output, whole=whole),
     }
     known = {

@@ -33,6 +33,7 @@ ENDING = "_label"
 GREY_MODES = ("1", "L", "P", "I", "I;16")
 LARGEST_LABEL = 65535
 ROUNDING = 1e-3
+MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # of the units in a NIfTI header
 
 
 def read_label_map(path: Path) -> Tensor:
@@ -66,6 +67,31 @@ def read_label_map(path: Path) -> Tensor:
             "Use a label map, or a labels.csv with boxes",
         )
     return torch.from_numpy(values.astype(np.int64))
+
+
+def voxel_of(path: Path) -> tuple[float, float, float] | None:
+    """Return the size of a voxel (y, x, slice) in mm that a NIfTI file states; None without one.
+
+    Parameters
+    ----------
+    path : Path
+        A label map that `read_label_map` has read.
+
+    Returns
+    -------
+    (float, float, float) or None
+        The sizes; None for other formats, and if the file has no third axis.
+    """
+    if not path.name.lower().endswith(NIFTI):
+        return None
+
+    header = optional("nibabel", "nifti", f"{path} is a NIfTI file").load(path).header
+    sizes = [float(size) for size in header.get_zooms()[:3]]
+    factor = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    if len(sizes) < 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
+        return None
+    x, y, z = (factor * size for size in sizes)
+    return y, x, z
 
 
 def lay_over(
@@ -162,7 +188,12 @@ def scan_of(path: Path) -> Acquisition:
     """Identify the scan of a label map from its path, such as `.../P001/T1map_label.nii.gz`."""
     # The official labels are in the folder tree of single-coil data but also apply to multi-coil
     # data.
-    return replace(parse_name(path.with_name(_stem(path).removesuffix(ENDING))), coil=None)
+    return replace(parse_name(path.with_name(bare_name(path))), coil=None)
+
+
+def bare_name(path: Path) -> str:
+    """Return the name of a label map without suffix and without `_label`."""
+    return _stem(path).removesuffix(ENDING)
 
 
 def is_label_map(path: Path) -> bool:

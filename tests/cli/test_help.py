@@ -19,6 +19,7 @@ from cmrrecon.cli import (
     readers,
     reconstruct,
     simulate,
+    submit,
     train,
     undersample,
 )
@@ -75,6 +76,7 @@ MODULES = [
     readers,
     reconstruct,
     simulate,
+    submit,
     train,
     undersample,
 ]
