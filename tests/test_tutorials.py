@@ -29,6 +29,7 @@ SMALLER = (
     (r"network\.channels=\d+", "network.channels=2"),
     (r"--recipe quick", "--recipe quick --max-steps 1 --set network.channels=8"),
 )
+LOOP = re.compile(r"for (\w+) in ([\w ]+); do\n(.*)\ndone", re.DOTALL)
 WITH_SHELL = re.compile(r"[|>$;&]|^while |^for ")
 
 
@@ -79,6 +80,14 @@ def shell(tmp_path, monkeypatch):
     monkeypatch.chdir(work)
 
     def run(command: str) -> None:
+        loop = LOOP.fullmatch(command)
+        if loop:
+            variable, values, body = loop.groups()
+            for value in values.split():
+                for line in body.split("\n"):
+                    run(line.strip().replace(f"${variable}", value))
+            return
+
         words = shlex.split(command)
         if words[0] == "cd":
             monkeypatch.chdir(words[1])
@@ -114,6 +123,13 @@ def downloaded(shell):
             ["quick.h5", "runs/small/best.safetensors", "comparison.png"],
         ),
         ("run-a-published-network", ["promptmr.safetensors", "rec/**/*.h5"]),
+        (
+            "hand-in-results",
+            [
+                *("rec/report.html", "study.html", "nifti/**/*.nii.gz", "dicom/**/*.dcm/*"),
+                *("maps/**/T1map*_T1.png", "Submission.zip"),
+            ],
+        ),
     ],
 )
 def test_tutorials_run(shell, name, leaves):
