@@ -52,6 +52,7 @@ def text(path: Path) -> str | None:
         If nibabel is not installed (`package-missing`).
     """
     nibabel = optional("nibabel", "nifti", f"{path} is a NIfTI file")
+
     try:
         header = nibabel.load(path).header
         for extension in header.extensions:
@@ -60,6 +61,7 @@ def text(path: Path) -> str | None:
                 content = content.decode("ascii", errors="replace")
             if isinstance(content, str) and content.startswith("{"):
                 return content.rstrip("\0")
+
     # nibabel raises these errors for damaged files; some come from gzip.
     except (
         nibabel.filebasedimages.ImageFileError,

@@ -264,14 +264,14 @@ def test_slices_that_vanish_without_another_output_are_a_failure(
     words = ("reconstruct", full, "-m", "zero-filled", "-o", tmp_path / "a.h5", "--json")
     if again:
         assert run(*words).code == 0
-    save = Result.save
+    write = Result.write
 
-    def too_late(self, path):
+    def too_late(self, path, export):
         for folder in tmp_path.glob(".*.parts"):
             shutil.rmtree(folder)
-        return save(self, path)
+        return write(self, path, export)
 
-    monkeypatch.setattr(Result, "save", too_late)
+    monkeypatch.setattr(Result, "write", too_late)
     failed = run(*words, *again)
     assert (failed.code, failed.codes) == (1, ["parts-missing"])
 

@@ -301,14 +301,14 @@ def test_two_shards_that_finish_at_once_both_succeed(run, many_slices, tmp_path,
     words = ("reconstruct", many_slices, *METHOD, "-o", tmp_path / "a.h5", "--json")
     split = (*words, "--split-slices", "--overwrite", "--shard")
     run(*split, "1/2")
-    save, other = Result.save, []
+    write, other = Result.write, []
 
-    def overtaken(self, path):
-        monkeypatch.setattr(Result, "save", save)
+    def overtaken(self, path, export):
+        monkeypatch.setattr(Result, "write", write)
         other.append(run(*split, "2/2"))
-        return save(self, path)
+        return write(self, path, export)
 
-    monkeypatch.setattr(Result, "save", overtaken)
+    monkeypatch.setattr(Result, "write", overtaken)
     late = run(*split, "2/2")
     assert (late.code, other[0].code) == (0, 0), late.err + other[0].err
     assert other[0].records[0]["status"] == "done"
