@@ -64,8 +64,9 @@ def begin(plan: Plan) -> Work:
     """Set up this process; return the function that reconstructs a job with one loaded network."""
     from cmrrecon.reconstruction.scan import find
 
-    environment.reuse_freed_memory()
+    environment.return_freed_memory()
     method = find(plan.method, plan.checkpoint)
+    environment.reuse_freed_memory()
     return lambda job, console: reconstruct_job(job, plan, method, console)
 
 

@@ -51,7 +51,7 @@ class Given:
                 "release-missing",
                 f"The tensors in {self.source} do not show {missing}",
                 "The configuration that was published with the weights is needed",
-                "Convert the file with --release-config FILE or --preset NAME",
+                "Run `cmrrecon models convert` with --release-config FILE or --preset NAME",
             )
         return read_release(self.release) if isinstance(self.release, Path) else self.release
 
