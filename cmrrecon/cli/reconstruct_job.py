@@ -78,6 +78,9 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
     with inputs.local_input(job) as path:
         task = _task(_scan(path, plan), plan, method)
         _describe(task.scan, path, job, console)
+        known = method.weights()
+        if known and "copy" in known.metadata:
+            console.say(f"{plan.checkpoint}: {known.metadata['copy']}")
         target = target_of(job, method.name, plan.output, plan.out_dir)
         beside = [uncertainty_path(target)] if plan.uncertainty else []
         record = {
