@@ -275,7 +275,7 @@ def measure_plain(words: argparse.Namespace) -> dict[str, Any]:
 
     import cmrrecon
     from cmrrecon.classical.prepared import PreparedSeries
-    from cmrrecon.cli.environment import reuse_freed_memory
+    from cmrrecon.cli.environment import return_freed_memory, reuse_freed_memory
     from cmrrecon.methods.base import Weights
     from cmrrecon.methods.labelled_network import LabelledNetworkMethod, labels_of
     from cmrrecon.methods.series_network import SeriesNetworkMethod
@@ -284,10 +284,11 @@ def measure_plain(words: argparse.Namespace) -> dict[str, Any]:
     from cmrrecon.networks.labelled import Labels
 
     torch.set_num_threads(1)
-    reuse_freed_memory()
+    return_freed_memory()
     (name,) = words.networks
     torch.manual_seed(0)
     network = build_network(name, {"cascades": words.cascades}).eval()
+    reuse_freed_memory()
     kind = {"sdum": LabelledNetworkMethod, "vsharp-3d": SeriesNetworkMethod}.get(
         name, WindowNetworkMethod
     )

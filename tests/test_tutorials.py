@@ -4,6 +4,7 @@ import glob
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,14 @@ def downloaded(shell):
     content = {"state_dict": state, "hyper_parameters": {"num_cascades": 2}}
     torch.save(content, "promptmr-epoch=11-step=258576.ckpt")
 
+    release = ROOT / "tests" / "golden" / "vsharp" / "tiny_release"
+    shutil.copy(release / "uniform_vsharp.pt", "uniform_vsharp.pt")
+    # The small configuration says nothing about k-space.
+    described = "\nvalidation:\n  dataset:\n    transforms:\n      scale_percentile: 0.995\n"
+    Path("uniform_cardiac.yaml").write_text(
+        (release / "uniform_cardiac.yaml").read_text() + described
+    )
+
 
 @pytest.mark.usefixtures("downloaded")
 @pytest.mark.parametrize(
@@ -122,7 +131,15 @@ def downloaded(shell):
             "train-your-own",
             ["quick.h5", "runs/small/best.safetensors", "comparison.png"],
         ),
-        ("run-a-published-network", ["promptmr.safetensors", "rec/**/*.h5"]),
+        (
+            "run-a-published-network",
+            [
+                "promptmr.safetensors",
+                "vsharp.safetensors",
+                "vsharp-preset.safetensors",
+                "rec/**/*.h5",
+            ],
+        ),
         (
             "hand-in-results",
             [

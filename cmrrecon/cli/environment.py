@@ -9,6 +9,8 @@ from collections.abc import Mapping
 # Options of glibc's `mallopt`, and the largest value of its argument.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST = -1, -3, 2**31 - 1
 PATIENT, HIDDEN = "--patient-id", "hidden"
+# Arrays that count as large while weights are read, in bytes.
+LARGE = 2**18
 
 
 def command_line() -> list[str]:
@@ -33,16 +35,29 @@ def use_allotted_threads() -> None:
         torch.set_num_threads(allotted)
 
 
+def return_freed_memory() -> None:
+    """Return freed arrays to the system at once, if the C library is glibc.
+
+    Reading the weights of a network takes several copies. These would leave gaps, among which later
+    arrays are scattered.
+    """
+    _set_thresholds(LARGE)
+
+
 def reuse_freed_memory() -> None:
     """Keep freed memory for the next arrays, if the C library is glibc.
 
     By default glibc returns large arrays to the system, which clears their pages again whenever
     they are needed; iterative methods free and allocate them all the time.
     """
+    _set_thresholds(LARGEST)
+
+
+def _set_thresholds(size: int) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     # Some versions of glibc refuse to keep such large arrays, and then nothing is changed.
-    if mallopt is not None and mallopt(M_MMAP_THRESHOLD, LARGEST):
-        mallopt(M_TRIM_THRESHOLD, LARGEST)
+    if mallopt is not None and mallopt(M_MMAP_THRESHOLD, size):
+        mallopt(M_TRIM_THRESHOLD, size)
 
 
 def allotted_threads(environment: Mapping[str, str]) -> int | None:

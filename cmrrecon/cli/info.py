@@ -30,7 +30,8 @@ def info(
 ) -> None:
     """Show what files contain, one line each: axes, sampling, origin and assumptions.
 
-    Scans, masks, images, mapping times and weights (safetensors) are recognised. For a scan, the
+    Scans, masks, images, mapping times and weights (safetensors or torch) are recognised. Nothing
+    in a torch file is executed. For a scan, the
     middle slice is read to find out how it was sampled.
     """
     console = Console(quiet=quiet, as_json=json)
@@ -57,7 +58,7 @@ def _info_job(job: Job, axes: str | None, dataset: str | None, console: Console)
     from cmrrecon import formats
 
     with inputs.local_input(job) as path:
-        if path.suffix == ".safetensors":
+        if path.suffix in WEIGHTS:
             kind = "weights"
         else:
             kind = "scan" if axes or dataset else formats.kind(path)
@@ -73,6 +74,8 @@ def _info_job(job: Job, axes: str | None, dataset: str | None, console: Console)
             console.say(note.replace(str(path), job.name))
 
 
+# The suffixes of files with weights.
+WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt")
 # The record of a file for --json, and the parts of its line.
 Description = tuple[dict[str, Any], list[str]]
 
@@ -174,12 +177,18 @@ def _calibration_words(record: dict[str, Any]) -> list[str]:
 def _weights(path: Path) -> Description:
     """Describe a file with weights: the network, and the licence if it is stated."""
     from cmrrecon.networks.checkpoints import weights
+    from cmrrecon.networks.checkpoints.recognition import network_in
 
-    metadata = weights.metadata_of(path)
+    metadata = weights.metadata_of(path) if path.suffix == ".safetensors" else {}
     name = metadata.get("network")
+    if name is None:
+        found, copy = network_in(path)
+        words = [f"a state dict of another program: {found}", *([copy] if copy else [])]
+        return {"network": None, "holds": found, "copy": copy or None}, words
+
     keys = ("weights_licence", "weights_use", "weights_notice")
     terms = {key: metadata[key] for key in keys if key in metadata}
-    words = [f"network {name}" if name else "a state dict of another program"]
+    words = [f"network {name}"]
     return {"network": name, **terms}, words + [
         f"{key.replace('_', ' ')}: {text}" for key, text in terms.items()
     ]

@@ -70,8 +70,9 @@ def begin(plan: Plan) -> Work:
     """Set up this process; return the function that reconstructs a job with one loaded network."""
     from cmrrecon.reconstruction.scan import find
 
-    environment.reuse_freed_memory()
+    environment.return_freed_memory()
     method = find(plan.method, plan.checkpoint)
+    environment.reuse_freed_memory()
     return lambda job, console: reconstruct_job(job, plan, method, console)
 
 
@@ -83,6 +84,9 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
     with inputs.local_input(job) as path:
         task = _task(_scan(path, plan), plan, method)
         _describe(task.scan, path, job, console)
+        known = method.weights()
+        if known and "copy" in known.metadata:
+            console.say(f"{plan.checkpoint}: {known.metadata['copy']}")
         target = target_of(job, method.name, plan.output, plan.out_dir, plan.format)
         beside = beside_paths(target, plan.export, uncertainty=bool(plan.uncertainty))
         _check_export(task, target, job, plan, console)

@@ -175,7 +175,7 @@ def windowed(
                 else samples[None].expand(len(rows), -1, -1, -1)
             )
 
-            windows, maps = kspace[rows] / scale, None
+            windows, maps = kspace[rows].div_(scale), None
             if average is not None:
                 maps = average.expand(len(rows), network.frames, -1, -1, -1)
             elif network.sensitivity is not None:

@@ -124,8 +124,8 @@ class WindowNetwork(ReconstructionNetwork):
 
     @property
     def shares_maps(self) -> bool:
-        """Whether a frame has the same maps in all windows."""
-        return self.sensitivity is not None and self.sensitivity.frames == 1
+        """Whether neighbouring windows share frames, which have the same maps in all of them."""
+        return self.frames > 1 and self.sensitivity is not None and self.sensitivity.frames == 1
 
     @abstractmethod
     def forward(

@@ -47,8 +47,8 @@ def codes(labels: Labels, modalities: Sequence[str]) -> tuple[int, int]:
     if modality not in names:
         raise UsageError(
             "unknown-modality",
-            f"The modality is {labels.modality or 'not known'}",
-            f"This network was trained with: {', '.join(modalities)}",
+            f"The modality of the scan is {labels.modality or 'unknown'}",
+            f"This network was trained on: {', '.join(modalities)}",
             suggestion(labels.modality or "", modalities, "Give it with --set modality=NAME"),
         )
 
@@ -63,18 +63,19 @@ def codes(labels: Labels, modalities: Sequence[str]) -> tuple[int, int]:
 
 
 def cautions(labels: Labels, *, conditioned: bool) -> tuple[str, ...]:
-    """Return sentences about a pattern or R that no network was trained with."""
+    """Return warnings about a pattern or R on which SDUM was not trained."""
     sentences = []
     if _pattern(labels) == UNKNOWN:
         sentences.append(
-            f"the sampling pattern is {labels.pattern or 'not known'}, but SDUM knows "
-            f"{', '.join(PATTERNS)}: its result is for none of them (see --set pattern)"
+            f"SDUM was trained on the sampling patterns {', '.join(PATTERNS)}, but that of this "
+            f"scan is {labels.pattern or 'unknown'}, so expect worse images; if it is one of them, "
+            "use --set pattern=NAME"
         )
     if conditioned and labels.acceleration not in ACCELERATIONS:
-        given = "not known" if labels.acceleration is None else f"{labels.acceleration:g}"
+        given = "unknown" if labels.acceleration is None else f"{labels.acceleration:g}"
         sentences.append(
-            f"R is {given}, but SDUM was trained with {', '.join(map(str, ACCELERATIONS))}: "
-            "its result is for none of them (see --set acceleration)"
+            f"SDUM was trained on R = {', '.join(map(str, ACCELERATIONS))}, but that of this scan "
+            f"is {given}, so expect worse images; if it is one of them, use --set acceleration=R"
         )
     return tuple(sentences)
 

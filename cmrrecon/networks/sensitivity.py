@@ -74,7 +74,10 @@ class SensitivityNetwork(nn.Module):
         return ifft2c((kspace * calibration_mask(mask.mT, acs).mT).mT)
 
     def refined(self, images: Tensor, together: int | None, again: bool) -> Tensor:
-        """Return coil images (batch, frame, coil, h, w) after the U-Net."""
+        """Return coil images (batch, frame, coil, h, w) after the U-Net.
+
+        Without gradients, the result takes the place of `images`.
+        """
         # Each coil is a sample of the U-Net, with one frame or all frames as channels.
         batch, frames, coils, h, w = images.shape
         samples = (
@@ -88,15 +91,19 @@ class SensitivityNetwork(nn.Module):
         if torch.is_grad_enabled():
             maps = torch.cat([recomputed(again, self._images_of, part) for part in parts])
         else:
-            maps = torch.empty_like(samples)
-            for part, place in zip(parts, torch.split(maps, together), strict=True):
-                place.copy_(self._images_of(part))
+            maps, memory = samples, self._memory(parts[0])
+            for part in parts:
+                part.copy_(self._images_of(part, memory))
 
         if self.frames == 1:
             return maps.view(images.shape)
         return maps.view(batch, coils, frames, h, w).transpose(1, 2)
 
-    def _images_of(self, samples: Tensor) -> Tensor:
+    def _memory(self, samples: Tensor) -> Tensor | None:
+        """Return the memory that all calls of the U-Net share; None if it needs none."""
+        return None
+
+    def _images_of(self, samples: Tensor, memory: Tensor | None = None) -> Tensor:
         """Apply the U-Net and return only its images, if it has several outputs."""
         assert self.norm_unet is not None
         out: Tensor | tuple[Tensor, ...] = self.norm_unet(samples)

@@ -30,15 +30,16 @@ from cmrrecon.networks.base import Output, SeriesNetwork, check_window
 from cmrrecon.networks.cost import Footprint, Kind, footprint, training_bytes
 from cmrrecon.networks.layers import recomputed
 from cmrrecon.networks.sensitivity import KEPT_TOGETHER, SensitivityNetwork, UnrolledNetwork
+from cmrrecon.networks.vsharp_frames import WEIGHTS
 from cmrrecon.networks.vsharp_input import InputRule, RefinedMaps
 from cmrrecon.networks.vsharp_model import combined, completed, modulus, normal
 from cmrrecon.networks.vsharp_sizes import VSharpSizes
 from cmrrecon.networks.vsharp_unet import Initialiser, PlainUnet
 from cmrrecon.tools.arrays import divisor
 
-# Memory of the process in multiples of its tensors and copied weights: freed memory of one layer
-# does not always fit the next. On a CPU it was 1.6 in 3-D and up to 2.6 in 2-D at 10 x 204 x 448.
-HEAP = 1.75
+# Memory of the process in multiples of its tensors and copied weights, as measured on a CPU at
+# 10 x 204 x 448: freed memory of one layer does not always fit the next.
+HEAP = 1.6
 # The channels of a denoiser: real and imaginary parts of z, x and u / rho.
 SEEN = 6
 
@@ -103,6 +104,7 @@ class Admm(nn.Module):
         """
         x = z = first
         u = _images(self.initializer(self._channels(x)), x)
+        memory = self._memory(x)
 
         # For lines, the transforms along the readout cancel in A^H A, and so do the shifts of the
         # images' centre.
@@ -114,7 +116,7 @@ class Admm(nn.Module):
         kept: list[Tensor] = []
         for step in range(len(self.rho)):
             x, z, u = recomputed(
-                self.checkpointing, self._step, step, x, z, u, adjoint, shifted, maps, axes
+                self.checkpointing, self._step, step, x, z, u, adjoint, shifted, maps, axes, memory
             )
             kept = [*kept, x][-wanted:]
         return kept
@@ -129,15 +131,22 @@ class Admm(nn.Module):
         mask: Tensor,
         maps: Tensor,
         axes: tuple[int, ...],
+        memory: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Do one step on images (batch, frame, h, w)."""
         rho = self.rho[step]
         denoiser = self.denoiser_blocks[0 if self.sizes.shared else step]
-        z = _images(denoiser(self._channels(z, x, u / rho)), x)
+        z = _images(denoiser(self._channels(z, x, u / rho), memory), x)
 
         for eta in self.learning_rate_eta:
             x = x - eta * (normal(x, mask, maps, axes) - adjoint + rho * (x - z) + u)
         return x, z, u + rho * (x - z)
+
+    def _memory(self, x: Tensor) -> Tensor | None:
+        """Return the memory of all denoisers; None with gradients, which need all features."""
+        denoiser = self.denoiser_blocks[0]
+        assert isinstance(denoiser, PlainUnet)
+        return None if torch.is_grad_enabled() else denoiser.memory(len(x), x.shape[2:])
 
     def _channels(self, *images: Tensor) -> Tensor:
         """Return real and imaginary parts of images as channels (batch, channel, [frame,] h, w)."""
@@ -319,8 +328,10 @@ def _half_normal(count: int, sigma: float) -> Tensor:
 
 def _process(cost: Footprint, network: nn.Module) -> Footprint:
     """Return the memory of the process for tensors of this size."""
-    # A convolution cuts its weight into parts and reorders them.
-    copied = 2 * max(weight.nbytes for weight in network.parameters())
+    # A convolution cuts its weight into parts and reorders them, in 2-D a part at a time.
+    weights = max(network.parameters(), key=lambda weight: weight.nbytes)
+    most = WEIGHTS * weights.itemsize if weights.ndim == 4 else weights.nbytes
+    copied = 2 * min(weights.nbytes, most)
     return Footprint(cost.flops, int(HEAP * (cost.nbytes + copied)))
 
 

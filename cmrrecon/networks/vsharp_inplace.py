@@ -1,9 +1,9 @@
-"""The layers of vSHARP's U-Nets without gradients: in place, with little working memory.
+"""The layers of vSHARP's 3-D U-Net without gradients: in place, with little working memory.
 
-In 2-D, large images are convolved in slabs of rows. In 3-D, a convolution is one 2-D convolution
-for each frame, which sees the channels of the three nearest frames side by side. Both give the
-values of the plain layers up to rounding. The features of a series have the shape (batch, channel,
-frame, h, w) as in PyTorch, but each frame is contiguous in memory, so its neighbours need no copy.
+A convolution is one 2-D convolution for each frame, which sees the channels of the three nearest
+frames side by side. The values are those of the plain layers up to rounding. Features have the
+shape (batch, channel, frame, h, w) as in PyTorch, but each frame is contiguous in memory, so its
+neighbours need no copy.
 """
 
 import math
@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SLOPE, EPSILON = 0.2, 1e-5
-# The number of output values that a convolution computes at once, so that its working memory stays
-# small.
+# The number of input values that the last convolution reads at once.
 SLAB = 2**22
 # The lines whose squares are added up at once, so that these fit into the cache.
 LINES = 32
@@ -50,34 +49,6 @@ def _squares(x: Tensor) -> Tensor:
 
 def convolved(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
     """Convolve with zero padding of one pixel, and add the result to `added` if it is given."""
-    if x.ndim == 5:
-        return _convolved_in_time(x, weight, added)
-
-    batch, _, length, width = x.shape
-    # A sum needs both inputs and the result, so its slabs are smaller.
-    most = SLAB if added is None else SLAB // 8
-    rows = max(1, most // (batch * len(weight) * width))
-    if rows >= length:
-        whole = functional.conv2d(x, weight, padding=1)
-        return whole if added is None else added.add_(whole)
-
-    out = x.new_empty((batch, len(weight), length, width)) if added is None else added
-    for first in range(0, length, rows):
-        last = min(first + rows, length)
-        slab = x[:, :, max(0, first - 1) : last + 1]
-        sides = (int(first == 0), int(last == length))
-        if any(sides):
-            slab = functional.pad(slab, (0, 0, *sides))
-        part = functional.conv2d(slab, weight, padding=(0, 1))
-
-        if added is None:
-            out[:, :, first:last] = part
-        else:
-            out[:, :, first:last] += part
-    return out
-
-
-def _convolved_in_time(x: Tensor, weight: Tensor, added: Tensor | None) -> Tensor:
     frames, taps = _frames(x), weight.transpose(1, 2)
     batch, length, _, *sizes = frames.shape
     out = x.new_empty((batch, length, len(weight), *sizes)) if added is None else _frames(added)
@@ -161,24 +132,10 @@ def halved(x: Tensor) -> Tensor:
     return out.mul_(1 / 8).transpose(1, 2)
 
 
-def in_slabs(layer: nn.Module, x: Tensor, factor: int) -> Tensor:
-    """Apply a layer that makes `factor` lines of each line of the first spatial axis.
-
-    Large inputs are processed in slabs of this axis.
-    """
-    rows = max(1, SLAB // (x[:, :, 0].numel() * factor))
-    if rows >= x.shape[2]:
-        whole: Tensor = layer(x)
-        return whole
-
-    out: Tensor | None = None
-    for first in range(0, x.shape[2], rows):
-        part: Tensor = layer(x[:, :, first : first + rows])
-        if out is None:
-            out = part.new_empty((*part.shape[:2], factor * x.shape[2], *part.shape[3:]))
-        out[:, :, factor * first : factor * (first + rows)] = part
-    assert out is not None
-    return out
+def in_slabs(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a 1 x 1 x 1 convolution, to a large series in slabs of frames."""
+    count = max(1, SLAB // x[:, :, 0].numel())
+    return torch.cat([layer(part) for part in torch.split(x, count, 2)], 2)
 
 
 def _frames(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cmrrecon.networks.layers import safe_rss
+from cmrrecon.networks.layers import safe_root
 from cmrrecon.networks.sensitivity import SensitivityNetwork, central, central_lines
 from cmrrecon.networks.vsharp_unet import PlainUnet
 from cmrrecon.operators.fourier import ifft2c
@@ -106,13 +106,18 @@ class InputRule:
         return torch.stack([self._scale(entry) for entry in y])
 
     def _scale(self, y: Tensor) -> Tensor:
-        coils = y.transpose(0, 1)
-        silent = torch.view_as_real(coils.resolve_conj()).flatten(1).sum(1) == 0
-        values = _ranked_modulus(coils[~silent]).flatten()
-        if not len(values):
+        coils = [coil for coil in y.unbind(1) if not _is_silent(coil)]
+        if not coils:
             return y.real.new_zeros(())
+        values = torch.cat([_ranked_modulus(coil).flatten() for coil in coils])
         rank = min(int((1 - self.percentile) * len(values)) + 1, len(values))
-        return values.kthvalue(len(values) - rank + 1).values
+        place = len(values) - rank
+        if values.device.type != "cpu":
+            return values.kthvalue(place + 1).values
+
+        # PyTorch copies the values, and numbers them.
+        values.numpy().partition(place)
+        return values[place].clone()
 
     def calibration_weights(self, mask: Tensor, acs: int | None) -> Tensor:
         """Return the weights of the samples in the first maps.
@@ -172,41 +177,53 @@ class RefinedMaps(SensitivityNetwork):
 
     def first_images(self, kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
         kept, _, _ = self.rule.prepared(kspace, mask)
-        weights = self.rule.calibration_weights(mask.mT, acs)[:, None, None]
-        frames = torch.split(kept.mT, 1, 1)
-        return torch.cat([self._normalised(y, weights) for y in frames], 1)
+        weights = self.rule.calibration_weights(mask.mT, acs)
+        y = kept.mT
+        if self.rule.unit_map and y.shape[2] == 1:
+            return torch.ones_like(y, memory_format=torch.contiguous_format)
 
-    def _normalised(self, y: Tensor, weights: Tensor) -> Tensor:
-        """Return the first maps of one frame (batch, 1, coil, h, w).
+        images = y.new_empty(y.shape)
+        for coils, samples in zip(images.unbind(1), y.unbind(1), strict=True):
+            self._fill(coils, samples, weights)
+        return images
+
+    def _fill(self, images: Tensor, y: Tensor, weights: Tensor) -> None:
+        """Compute the first maps of one frame (batch, coil, h, w).
 
         Their phase is badly conditioned where there is little signal: rounding errors of a
         transform in single precision would be amplified a thousand times.
         """
         # Coil by coil, double precision needs little memory.
-        coils = torch.split(y, 1, 2)
-        images = torch.cat(
-            [ifft2c(coil.to(torch.complex128) * weights).to(y.dtype) for coil in coils], 2
-        )
-        if self.rule.unit_map and y.shape[2] == 1:
-            return torch.ones_like(images)
-        size = safe_rss(images)[:, :, None]
-        return images / divisor(size)
+        for image, samples in zip(images.unbind(1), y.unbind(1), strict=True):
+            image.copy_(ifft2c(samples.to(torch.complex128) * weights))
+        energy = torch.zeros_like(images[:, 0].real)
+        for image in images.unbind(1):
+            energy += image.real.square() + image.imag.square()
+        images.div_(divisor(safe_root(energy)[:, None]))
 
     def refined(self, images: Tensor, together: int | None, again: bool) -> Tensor:
         if self.norm_unet is None or images.shape[2] == 1:
             return images
         return super().refined(images, together, again)
 
-    def _images_of(self, samples: Tensor) -> Tensor:
+    def _memory(self, samples: Tensor) -> Tensor:
+        assert isinstance(self.norm_unet, PlainUnet)
+        return self.norm_unet.memory(len(samples), samples.shape[2:])
+
+    def _images_of(self, samples: Tensor, memory: Tensor | None = None) -> Tensor:
         assert self.norm_unet is not None
         channels = torch.cat([samples.real, samples.imag], 1)
-        parts = self.norm_unet(channels).to(channels.dtype)
+        parts = self.norm_unet(channels, memory).to(channels.dtype)
         return torch.complex(*parts.contiguous().chunk(2, 1))
 
 
 def _around_centre(size: Tensor, length: int) -> Tensor:
     """Return (batch, length), true at `size` positions from length // 2 - size // 2 on."""
     return central(size, length, length // 2 - size // 2)
+
+
+def _is_silent(coil: Tensor) -> bool:
+    return float(torch.view_as_real(coil.resolve_conj()).sum()) == 0
 
 
 def _ranked_modulus(x: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ input is neither standardised nor padded to a multiple: halving drops an odd las
 doubling the last lines are reflected. In 3-D, axes that are too short are padded with zeros, which
 count in the statistics of the norm.
 
-Without gradients, the layers of `vsharp_inplace` take their place. The result is the same up to
-rounding, and the memory of the full resolution is two features instead of six.
+Without gradients, `vsharp_frames` takes the place of the layers in 2-D, and `vsharp_inplace` in
+3-D. The result is the same up to rounding, with much less memory.
 
 References: Yiasemis et al., Magn. Reson. Imaging 2025;115:110266.
 """
@@ -25,14 +25,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmrrecon.networks import vsharp_frames as of_frames
 from cmrrecon.networks import vsharp_inplace as inplace
 from cmrrecon.networks.layers import ConvolutionalBody, standardise
 from cmrrecon.tools.errors import UsageError
 
 Activation = Literal["prelu", "relu", "leaky-relu"]
-# The initialiser has twice the channels of a denoiser, so in a frame its slabs are smaller than
-# `inplace.SLAB` by this factor.
-INITIAL_PART = 2
+# The initialiser computes this many values of its widest feature at once.
+INITIAL_SLAB = 2**19
 # NORMUNET standardises its input in groups of three channels, and pads axes to this multiple.
 GROUPS, MULTIPLE = 2, 16
 CONVOLUTIONS = {2: (nn.Conv2d, nn.ConvTranspose2d), 3: (nn.Conv3d, nn.ConvTranspose3d)}
@@ -55,9 +55,7 @@ class NormedConvolution(nn.Module):
         """Apply the layer, a transposed convolution; missing lines up to `shape` are reflected."""
         if torch.is_grad_enabled():
             return reflected(self.forward(x), shape)
-        if x.ndim == 5:
-            return inplace.doubled(self.conv, x, shape)
-        return reflected(inplace.activated(inplace.in_slabs(self.conv, x, 2)), shape)
+        return inplace.doubled(self.conv, x, shape)
 
     def joined(self, double: "NormedConvolution", x: Tensor, skips: list[Tensor]) -> Tensor:
         """Apply the layer to the doubled x and to the last skip, which is removed."""
@@ -124,7 +122,7 @@ class PlainUnet(ConvolutionalBody):
     ) -> None:
         super().__init__()
         self.dims, self.standardised = dims, standardised
-        widths = [filters * 2**level for level in range(pools + 1)]
+        self.widths = widths = [filters * 2**level for level in range(pools + 1)]
         *down, self.conv = (
             Block(dims, a, b) for a, b in zip([channels_in, *widths], widths, strict=False)
         )
@@ -138,29 +136,42 @@ class PlainUnet(ConvolutionalBody):
         self.up_conv = nn.ModuleList(Block(dims, 2 * width, width) for width in widths[-2::-1])
         self.conv_out = plain(filters, channels_out, 1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def memory(self, batch: int, shape: Sequence[int]) -> Tensor:
+        """Return memory for calls without gradients on images (h, w); empty in 3-D."""
+        if self.standardised:
+            shape = [n + -n % MULTIPLE for n in shape]
+        size = 0 if self.dims == 3 else of_frames.needed(batch, shape, self.widths)
+        return of_frames.allocated(size, self.conv_out.weight)
+
+    def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
+        """Apply the U-Net, which allocates its memory itself if none is given."""
         if not self.standardised:
-            return self._whole(x)
+            return self._whole(x, memory)
 
         grouped = x.view(len(x), GROUPS, -1, *x.shape[2:])
         axes = tuple(range(2, grouped.ndim))
         standard, mean, std = standardise(grouped, axes)
 
         padded, places = padded_to(standard.flatten(1, 2), [-n % MULTIPLE for n in x.shape[2:]])
-        result = cropped(self._whole(padded), places)
+        result = cropped(self._whole(padded, memory), places)
         result = result.view(len(x), GROUPS, -1, *x.shape[2:]) * std + mean
         return result.flatten(1, 2)
 
-    def _whole(self, x: Tensor) -> Tensor:
+    def _whole(self, x: Tensor, memory: Tensor | None) -> Tensor:
         """Apply the U-Net, in 3-D with short axes padded."""
         if self.dims == 2:
-            return self._unpadded(x)
+            check_size(x.shape[2:], len(self.down_sample_layers))
+            if torch.is_grad_enabled():
+                return self._unpadded(x)
+            memory = self.memory(len(x), x.shape[2:]) if memory is None else memory
+            return of_frames.applied(self, x, memory)
+
         least = 2 ** len(self.down_sample_layers)
         padded, places = padded_to(x, [max(0, least - n) for n in x.shape[2:]])
+        check_size(padded.shape[2:], len(self.down_sample_layers))
         return cropped(self._unpadded(padded), places)
 
     def _unpadded(self, x: Tensor) -> Tensor:
-        check_size(x.shape[2:], len(self.down_sample_layers))
         skips: list[Tensor] = []
 
         for block in self.down_sample_layers:
@@ -173,9 +184,10 @@ class PlainUnet(ConvolutionalBody):
             assert isinstance(double, NormedConvolution)
             x = block.layer_2(block.layer_1.joined(double, x, skips))
 
-        return (
-            self.conv_out(x) if torch.is_grad_enabled() else inplace.in_slabs(self.conv_out, x, 1)
+        result: Tensor = (
+            self.conv_out(x) if torch.is_grad_enabled() else inplace.in_slabs(self.conv_out, x)
         )
+        return result
 
 
 class Initialiser(ConvolutionalBody):
@@ -218,7 +230,7 @@ class Initialiser(ConvolutionalBody):
         }[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = max(1, inplace.SLAB // (INITIAL_PART * x.shape[-1] * self.widest))
+        rows = max(1, INITIAL_SLAB // (x.shape[-1] * self.widest))
         length = x.shape[-2]
         if torch.is_grad_enabled() or rows >= length:
             return self._whole(x)

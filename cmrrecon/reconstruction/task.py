@@ -135,6 +135,8 @@ class Task:
         # False is recorded too, because it differs from automatic.
         whiten = {} if self.whiten is None else {"whiten": self.whiten}
         folder: dict[str, Any] = {"run": self.folder} if self.folder else {}
+        copy = weights.metadata.get("copy") if weights else None
+        of_weights: dict[str, Any] = {"weights_copy": copy} if copy else {}
 
         return provenance.make(
             command or ("cmrrecon.reconstruct",),
@@ -151,6 +153,7 @@ class Task:
             acquisition=asdict(self.scan.acquisition),
             geometry=None if self.geometry is None else asdict(self.geometry),
             **folder,
+            **of_weights,
         )
 
     @property

@@ -84,3 +84,13 @@ def test_mistakes_are_reported(scan, run, tmp_path, words, exit_code, code):
     done = run("reconstruct", scan, *words, "-o", tmp_path / "out.h5")
     assert (done.code, done.codes) == (exit_code, [code]), done.err
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_the_copy_of_the_weights_is_said_and_recorded(scan, run, tmp_path):
+    state = build("promptmr", SMALL["promptmr"]).state_dict()
+    torch.save({"ema": state, "state_dict": state}, tmp_path / "a.pt")
+    done = run("reconstruct", scan, "--checkpoint", tmp_path / "a.pt", "-o", tmp_path / "out.h5")
+    assert done.code == 0, done.err
+    copy = formats.read_provenance(tmp_path / "out.h5")["weights_copy"]
+    assert "ema" in copy
+    assert copy in done.err

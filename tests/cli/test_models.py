@@ -276,3 +276,38 @@ def test_a_failure_is_a_json_line_too(run, tmp_path):
         3,
         "checkpoint-format",
     )
+
+
+@pytest.mark.parametrize("wrapped", ["plain", "module", "model", "average"])
+def test_info_names_the_network_of_torch_files_of_other_programs(run, golden, tmp_path, wrapped):
+    release = golden / "vsharp" / "tiny_release" / "uniform_vsharp.pt"
+    saved = torch.load(release, weights_only=True)
+    parts = {key: saved[key] for key in ("model", "sensitivity_model")}
+    if wrapped == "module":
+        parts = {
+            key: {f"module.{name}": value for name, value in part.items()}
+            for key, part in parts.items()
+        }
+    content = {"model": parts} if wrapped == "model" else parts
+    content = {"ema": parts, "state_dict": parts} if wrapped == "average" else content
+    torch.save(content, tmp_path / "a.pt")
+    (record,) = run("info", tmp_path / "a.pt", "--json").records
+    assert (record["kind"], record["network"], record["holds"]) == ("weights", None, "vSHARP")
+    assert bool(record["copy"]) == (wrapped == "average")
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_info_says_that_a_network_is_unknown(run, tmp_path, suffix):
+    tensors = {"bcrnn.weight": torch.ones(2)}
+    path = tmp_path / f"a.{suffix}"
+    torch.save(tensors, path) if suffix == "pt" else save_file(tensors, path)
+    (record,) = run("info", path, "--json").records
+    assert record["network"] is None
+    assert "CRNN-MRI" in record["holds"]
+
+
+def test_info_refuses_a_truncated_file(run, golden, tmp_path):
+    release = golden / "vsharp" / "tiny_release" / "uniform_vsharp.pt"
+    (tmp_path / "a.pt").write_bytes(release.read_bytes()[:3000])
+    (record,) = run("info", tmp_path / "a.pt", "--json").records
+    assert record["error"]["code"] == "checkpoint-damaged"

@@ -7,7 +7,7 @@ import torch
 from golden_vsharp import complex_of, images_of, mask_of, ours, with_lines
 from refusals import refused
 
-from cmrrecon.networks import vsharp_inplace
+from cmrrecon.networks import vsharp_frames, vsharp_inplace, vsharp_unet
 from cmrrecon.networks.base import Output
 from cmrrecon.networks.vsharp import CHALLENGE, VSharp
 from cmrrecon.networks.vsharp_input import InputRule
@@ -32,7 +32,7 @@ def deviation(ours, expected):
 
 def refined_maps(network, first):
     """Return the maps (batch, frame, coil, y, x) that follow from given first maps."""
-    images = network.sens_net.refined(first.mT, None, False)
+    images = network.sens_net.refined(first.mT.clone(), None, False)
     return (images / images.abs().square().sum(2, keepdim=True).sqrt()).mT
 
 
@@ -208,6 +208,8 @@ def test_large_images_are_convolved_in_slabs_with_the_same_result(golden, monkey
             whole = network(kspace, mask).image
             with monkeypatch.context() as patch:
                 patch.setattr(vsharp_inplace, "SLAB", 500)
+                patch.setattr(vsharp_frames, "SLAB", 500)
+                patch.setattr(vsharp_unet, "INITIAL_SLAB", 250)
                 slabs = network(kspace, mask).image
         assert deviation(slabs, whole) < 1e-10
 

@@ -1,10 +1,11 @@
-"""The layers of vSHARP without gradients, compared with the plain ones."""
+"""The 3-D layers of vSHARP without gradients, compared with the plain ones."""
 
 import pytest
 import torch
 from torch.nn import functional
 
 from cmrrecon.networks import vsharp_inplace as inplace
+from cmrrecon.networks import vsharp_unet
 from cmrrecon.networks.vsharp import VSharp3D, VSharpSizes
 from cmrrecon.networks.vsharp_unet import Initialiser, PlainUnet
 
@@ -33,19 +34,8 @@ def test_an_initialiser_in_time_gives_the_plain_result(length, monkeypatch):
     plain = network(x).detach()
     with torch.no_grad():
         close(network(x), plain)
-        monkeypatch.setattr(inplace, "SLAB", 300)
+        monkeypatch.setattr(vsharp_unet, "INITIAL_SLAB", 150)
         close(network(x), plain)
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_a_sum_in_slabs_gives_the_plain_result(layout, monkeypatch):
-    monkeypatch.setattr(inplace, "SLAB", 800)
-    x = torch.randn(2, 3, 11, 7, dtype=torch.float64).to(memory_format=layout)
-    weight = torch.randn(5, 3, 3, 3, dtype=torch.float64)
-    start = torch.randn(2, 5, 11, 7, dtype=torch.float64)
-    plain = functional.conv2d(x, weight, padding=1)
-    close(inplace.convolved(x, weight), plain)
-    close(inplace.convolved(x, weight, start.clone()), start + plain)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from cmrrecon.networks.checkpoints.release import read_release
+from cmrrecon.networks.checkpoints.release import ReleaseFile
 from cmrrecon.tools.errors import InputError, UsageError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -21,16 +20,16 @@ class Given:
         The name of the file or state dict, for messages.
     parameters : mapping of str to any
         The hyper-parameters in the file; untrusted.
-    release : mapping of str to any, Path, or None
-        The configuration of the release (a preset, or the content of its YAML file), or the path of
-        the file; untrusted. None if there is none.
+    release : mapping of str to any, ReleaseFile, or None
+        The configuration of the release (a preset, or the content of its YAML file), or the file
+        itself; untrusted. None if there is none.
     variant : str or None
         The requested variant of PromptMR.
     """
 
     source: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    release: Mapping[str, Any] | Path | None = None
+    release: Mapping[str, Any] | ReleaseFile | None = None
     variant: str | None = None
 
     def configuration(self, missing: str) -> Mapping[str, Any]:
@@ -51,9 +50,9 @@ class Given:
                 "release-missing",
                 f"The tensors in {self.source} do not show {missing}",
                 "The configuration that was published with the weights is needed",
-                "Convert the file with --release-config FILE or --preset NAME",
+                "Run `cmrrecon models convert` with --release-config FILE or --preset NAME",
             )
-        return read_release(self.release) if isinstance(self.release, Path) else self.release
+        return self.release.content if isinstance(self.release, ReleaseFile) else self.release
 
 
 @dataclass(frozen=True)

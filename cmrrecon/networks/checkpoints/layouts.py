@@ -17,10 +17,13 @@ class Layout(Protocol):
 
     Attributes
     ----------
+    TITLE : str
+        The networks of this layout, for lists.
     PRESETS : mapping of str to mapping
         Configurations of releases by name, with the content that their YAML files have.
     """
 
+    TITLE: str
     PRESETS: Mapping[str, Mapping[str, Any]]
 
     def recognises(self, shapes: Shapes) -> bool:
@@ -60,17 +63,23 @@ def infer(shapes: Shapes, given: Given) -> Inferred:
                 raise unused_release(given.source)
             return layout.infer(shapes, given)
 
-    looks = next(
-        (f"looks like {name}" for start, name in OTHERS.items() for key in shapes
-         if key.startswith(start)),
-        f"has tensors such as {next(iter(shapes), 'none'):.{SHOWN}}",
-    )  # fmt: skip
     raise InputError(
         "checkpoint-mismatch",
-        f"{given.source} belongs to another network: it {looks}",
-        "The state dict of one of the networks that `cmrrecon models` lists is needed",
-        "Load networks of other kinds from files that cmrrecon wrote",
+        f"{given.source} holds the weights of {title(shapes)}",
+        "Published weights load for PromptMR, PromptMR+, vSHARP and SDUM",
+        "Give such a file, or one that cmrrecon wrote",
     )
+
+
+def title(shapes: Shapes) -> str:
+    """Return which networks have tensors with these names, or that none of ours has."""
+    for layout in LAYOUTS:
+        if layout.recognises(shapes):
+            return layout.TITLE
+    for start, name in OTHERS.items():
+        if any(key.startswith(start) for key in shapes):
+            return f"{name}, which is not among our networks"
+    return f"an unknown network, with tensors such as {next(iter(shapes), 'none'):.{SHOWN}}"
 
 
 def preset(name: str) -> Mapping[str, Any]:

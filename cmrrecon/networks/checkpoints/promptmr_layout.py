@@ -14,6 +14,7 @@ LEVELS = (1, 2, 3)
 # The U-Nets of PromptMR+ see this many images for each frame, with real and imaginary parts as
 # channels.
 SLOTS = 5
+TITLE = "PromptMR or PromptMR+"
 # Nothing but the variant is missing in a state dict.
 PRESETS: Mapping[str, Mapping[str, Any]] = {}
 

@@ -7,6 +7,7 @@ describes a huge one. Tags create no objects.
 import importlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,29 @@ SUFFIXES = (".yaml", ".yml", JSON)
 MOST_BYTES = 2**16
 
 
-def release_beside(checkpoint: Path) -> Path | None:
+class ReleaseFile:
+    """The file of a release, which is read once and not before it is needed.
+
+    Parameters
+    ----------
+    path : Path
+        See `read_release`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """The content; errors are those of `read_release`."""
+        return read_release(self.path)
+
+
+def release_beside(checkpoint: Path) -> ReleaseFile | None:
     """Return the configuration with the name of the checkpoint, or None."""
     paths = (checkpoint.with_suffix(suffix) for suffix in SUFFIXES)
-    return next((path for path in paths if path != checkpoint and path.is_file()), None)
+    found = next((path for path in paths if path != checkpoint and path.is_file()), None)
+    return None if found is None else ReleaseFile(found)
 
 
 def read_release(path: Path) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ NAMES = re.compile(r"(recon_model\.)?cascades\.\d+\.(dc_weight_map|coil_sensitiv
 FIRST = "cascades.0."
 IMAGES = f"{FIRST}recon_model."
 MAPS = f"{FIRST}coil_sensitivity_model.conv_net.unet."
+TITLE = "SDUM"
 # The configurations of the releases: the order of the modalities, which are the labels of the
 # training, and what distinguishes the releases.
 PRESETS: Mapping[str, Mapping[str, Any]] = {

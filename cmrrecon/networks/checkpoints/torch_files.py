@@ -73,30 +73,51 @@ def read(
     try:
         tensors, top, found = _read(path, accept)
     except DAMAGES as error:
-        raise InputError(
-            "checkpoint-damaged",
-            f"{path} is damaged or not a checkpoint ({str(error) or type(error).__name__:.100})",
-            "A complete file written by torch.save is needed",
-            "Download or create the file again",
-        ) from error
+        raise _damaged(path, error) from error
+    if not tensors:
+        raise _without_weights(path, top)
+    return tensors, found.beside, found.copy
 
-    if not tensors and isinstance(top, dict) and "parts" in top:
-        raise InputError(
+
+def shapes_of(path: Path) -> tuple[dict[str, tuple[int, ...]], str]:
+    """Return the shapes of the tensors that `read` returns, and which copy they are.
+
+    Errors are those of `read`.
+    """
+    try:
+        with _opened(path) as (top, _):
+            found = find(top)
+    except DAMAGES as error:
+        raise _damaged(path, error) from error
+    if not found.records:
+        raise _without_weights(path, top)
+    return {key: record.shape for key, record in found.records.items()}, found.copy
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        "checkpoint-damaged",
+        f"{path} is damaged or not a checkpoint ({str(error) or type(error).__name__:.100})",
+        "A complete file written by torch.save is needed",
+        "Download or create the file again",
+    )
+
+
+def _without_weights(path: Path, top: Any) -> InputError:
+    """Return the error for a file whose content has no state dict."""
+    if isinstance(top, dict) and "parts" in top:
+        return InputError(
             "checkpoint-format",
             f"{path} is the state of a training run",
             "It is for continuing the training",
             "Give the best.safetensors next to it",
         )
-
-    if not tensors:
-        raise InputError(
-            "checkpoint-format",
-            f"{path} contains no state dict",
-            "A checkpoint of a network maps names to tensors",
-            "Give the file with the trained weights",
-        )
-
-    return tensors, found.beside, found.copy
+    return InputError(
+        "checkpoint-format",
+        f"{path} contains no state dict",
+        "A checkpoint of a network maps names to tensors",
+        "Give the file with the trained weights",
+    )
 
 
 def _read(

@@ -18,8 +18,9 @@ from cmrrecon.networks.checkpoints.vsharp_release import (
 )
 from cmrrecon.tools.errors import InputError
 
-__all__ = ["PRESETS", "infer", "recognises"]
+__all__ = ["PRESETS", "TITLE", "infer", "recognises"]
 
+TITLE = "vSHARP"
 BEGINNINGS = ("denoiser_blocks.", "initializer.conv_blocks.", "initializer.out_block.")
 NUMBERS = ("rho", "learning_rate_eta")
 # Networks around vSHARP that direct has besides: weights that depend on the acceleration, and

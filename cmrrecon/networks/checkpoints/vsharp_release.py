@@ -76,7 +76,7 @@ def rule_of(release: Mapping[str, Any], given: Given) -> dict[str, Any]:
             "release-missing",
             f"The release of {given.source} states no scale_percentile",
             "It is needed for the scale of k-space, and transforms for the calibration lines",
-            "Use --preset uniform, challenge23 or deepinv",
+            "Run `cmrrecon models convert` with --preset uniform, challenge23 or deepinv",
         )
 
     maps = estimate.get("sensitivity_maps_type", MAPS[0])

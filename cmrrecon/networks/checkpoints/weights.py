@@ -20,7 +20,7 @@ from cmrrecon.networks.checkpoints.facts import Given, unused_release
 from cmrrecon.networks.checkpoints.filling import fill, shared_keys, without_memory
 from cmrrecon.networks.checkpoints.foreign import average_in, entries_of, text_of
 from cmrrecon.networks.checkpoints.legacy_torch_files import START, is_legacy
-from cmrrecon.networks.checkpoints.release import release_beside
+from cmrrecon.networks.checkpoints.release import ReleaseFile, release_beside
 from cmrrecon.networks.licences import LICENCES
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError, UsageError
@@ -198,7 +198,7 @@ def check_variant(variant: str | None) -> None:
         )
 
 
-def _release(path: Path, given: Mapping[str, Any] | None) -> Mapping[str, Any] | Path | None:
+def _release(path: Path, given: Mapping[str, Any] | None) -> Mapping[str, Any] | ReleaseFile | None:
     """Return the given configuration of the release, or the file beside the checkpoint."""
     return release_beside(path) if given is None else given
 

@@ -88,10 +88,10 @@ def test_without_the_package_its_name_is_reported(written, monkeypatch):
 def test_the_file_beside_a_checkpoint_is_found(tmp_path):
     assert release.release_beside(tmp_path / "a.pt") is None
     (tmp_path / "a.yml").touch()
-    assert release.release_beside(tmp_path / "a.pt") == tmp_path / "a.yml"
+    assert release.release_beside(tmp_path / "a.pt").path == tmp_path / "a.yml"
     (tmp_path / "a.yaml").touch()
-    assert release.release_beside(tmp_path / "a.pt") == tmp_path / "a.yaml"
-    assert release.release_beside(tmp_path / "a.yaml") == tmp_path / "a.yml"
+    assert release.release_beside(tmp_path / "a.pt").path == tmp_path / "a.yaml"
+    assert release.release_beside(tmp_path / "a.yaml").path == tmp_path / "a.yml"
 
 
 @pytest.fixture
@@ -140,6 +140,14 @@ def test_the_file_beside_a_checkpoint_is_used(layout, checkpoint, networks):
     assert weights.load(checkpoint).metadata["network"] == "promptmr"
 
 
+def test_the_file_beside_a_checkpoint_is_read_once(layout, checkpoint, monkeypatch):
+    read = []
+    monkeypatch.setattr(release, "read_release", lambda path: read.append(path) or {"channels": 4})
+    checkpoint.with_suffix(".yaml").write_text("channels: 4\n")
+    weights.load(checkpoint)
+    assert read == [checkpoint.with_suffix(".yaml")]
+
+
 def test_a_tensor_under_two_names_is_refused(layout, checkpoint, networks):
     state = networks["unet"].state_dict()
     both = {f"theirs.{key}": value.clone() for key, value in state.items()} | state
@@ -163,7 +171,7 @@ def test_a_variant_needs_a_network_with_variants(layout, checkpoint):
 
 def test_given_reads_a_path(written):
     pytest.importorskip("yaml")
-    given = Given("It", release=written(PLAIN))
+    given = Given("It", release=release.ReleaseFile(written(PLAIN)))
     assert given.configuration("anything")["model"]["num_steps"] == 2
 
 
