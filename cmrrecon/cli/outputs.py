@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +16,13 @@ from typing import Any, Literal
 
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import STREAM, Job
+from cmrrecon.tools.atomic import never_replaced
 from cmrrecon.tools.errors import InputError, OutputError, UsageError
 from cmrrecon.tools.machine import peak_memory_mb
+from cmrrecon.tools.scratch import scratch_folder
+
+# Size of the inputs in bytes from which the time for their digests is worth a message.
+LARGE = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ def deliver(
     target = product.target
     refuse_inputs([target, *product.beside], product.sources)
     _check_folders([target, *product.beside])
-    existing = [path for path in (target, *product.beside) if str(path) != STREAM and path.exists()]
+    wanted = [path for path in (target, *product.beside) if str(path) != STREAM]
+    # Path.exists fails on names that are too long.
+    existing = [path for path in wanted if os.path.exists(path)]
     record = {"status": "planned", **record, "output": str(target)}
 
     if existing and not overwrite:
@@ -103,7 +109,9 @@ def deliver(
             return _report_skipped(record, console)
 
     if not dry_run:
-        record = _make(product, record, overwrite=overwrite)
+        _announce_digests(product.sources, console)
+        new = [path for path in (target, *product.beside) if path not in existing]
+        record = _make(product, record, overwrite=overwrite, new=[] if overwrite else new)
         if record["status"] == "skipped":
             return _report_skipped(record, console)
         if product.summary is not None:
@@ -112,8 +120,19 @@ def deliver(
     return record
 
 
-def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any]:
-    """Make a product and return its record."""
+def _announce_digests(sources: Sequence[Path], console: Console) -> None:
+    """Say what the digests of large inputs cost; they need the whole files."""
+    size = sum(path.stat().st_size for path in sources if path.is_file())
+    if size >= LARGE:
+        console.say(
+            f"computing the digest of {size / 1e9:.0f} GB of input, which reads all of it once"
+        )
+
+
+def _make(
+    product: Product, record: Mapping[str, Any], *, overwrite: bool, new: Sequence[Path]
+) -> dict[str, Any]:
+    """Make a product and return its record; refuse to replace files that should be new."""
     target = product.target
     # The file that is written last; this process writes it only once all others are complete.
     last = [target, *product.beside][-1]
@@ -125,11 +144,16 @@ def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> di
         return changed and _same_recipe(target, stamp)
 
     try:
-        with _local_output(target) as file:
-            made = product.make(file, stamp)
-        if made.get("status") != "part":
-            product.finish(stamp)
+        with never_replaced(new):
+            with _local_output(target) as file:
+                made = product.make(file, stamp)
+            if made.get("status") != "part":
+                product.finish(stamp)
     except OutputError as error:
+        if error.code == "output-exists" and _same_recipe(target, stamp):
+            # An equal command was faster; what is written beside the output is equal too.
+            product.finish(stamp)
+            return {**record, "status": "skipped"}
         # Any other error is a failure, even if a file of this process is complete already.
         if error.code != "parts-missing" or not finished_elsewhere():
             raise
@@ -148,7 +172,7 @@ def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> di
 
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return two numbers that change when a file is replaced; None without a file."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     found = path.stat()
     return found.st_ino, found.st_mtime_ns
@@ -194,7 +218,7 @@ def _same_recipe(target: Path, stamp: Mapping[str, Any]) -> bool:
     from cmrrecon import formats
     from cmrrecon.tools import provenance
 
-    if str(target) == STREAM or not target.is_file():
+    if str(target) == STREAM or not os.path.isfile(target):
         return False
     try:
         stored = formats.read_provenance(target)
@@ -307,8 +331,8 @@ def _local_output(target: Path) -> Iterator[Path]:
         yield target
         return
 
-    with tempfile.TemporaryDirectory(prefix="cmrrecon-") as folder:
-        path = Path(folder) / "stdout.h5"
+    with scratch_folder() as folder:
+        path = folder / "stdout.h5"
         yield path
         try:
             with open(path, "rb") as file:

@@ -44,7 +44,7 @@ def refuse_cut(kspace: Tensor, touched: Tensor, where: str) -> None:
     InputError
         If zeros replace samples in a way that no scanner produces (`kspace-cut-off`).
     """
-    frames, coils, _, x = kspace.shape
+    x = kspace.shape[-1]
     samples = touched.flatten(1).sum(1)
     # Numbers of values other than zero, (frame, coil, part).
     filled = torch.stack([_filled(frame) for frame in kspace])

@@ -3,12 +3,13 @@
 import errno
 import os
 import re
-import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from cmrrecon.tools.errors import OutputError
+from cmrrecon.tools.strays import remove_strays_once, temporary_name
 
 # errno -> (what was found, what to do next). Other errors keep the text of the system.
 REASONS = {
@@ -27,6 +28,9 @@ REASONS = {
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter file name"),
 }
 
+# Files that must not be replaced even if they appear only now, see `never_replaced`.
+_PROTECTED: ContextVar[frozenset[str]] = ContextVar("protected", default=frozenset())
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -34,7 +38,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     The temporary file is in the same folder, which is created if it is missing. The data are
     flushed to the disk before the rename, so a crash leaves either the old or the new file. After
-    an error the temporary file is deleted.
+    an error the temporary file is deleted. The first call for a folder in a process also deletes
+    the temporary files that dead processes left there.
 
     Parameters
     ----------
@@ -49,16 +54,21 @@ def atomic(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If the file cannot be written (`output-unwritable`).
+        If the file cannot be written (`output-unwritable`), or another process has written it
+        meanwhile and it is protected by `never_replaced` (`output-exists`).
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = target.with_name(temporary_name(target.name))
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_strays_once(target.parent.absolute())
         yield temporary
         _synchronise(temporary)
-        os.replace(temporary, target)
+        if os.path.abspath(target) not in _PROTECTED.get():
+            os.replace(temporary, target)
+        elif not put_first(temporary, target):
+            raise _exists(target)
     except OSError as error:
         raise output_error(target, error) from error
     finally:
@@ -68,6 +78,44 @@ def atomic(path: str | Path) -> Iterator[Path]:
     # Some network file systems cannot synchronise folders. The file itself is safe.
     with suppress(OSError):
         _synchronise(target.parent)
+
+
+@contextmanager
+def never_replaced(paths: Sequence[Path]) -> Iterator[None]:
+    """Within a `with` block, let `atomic` refuse to replace these files.
+
+    The check and the rename are one step, so of two processes that write the same new file only the
+    first one succeeds.
+    """
+    token = _PROTECTED.set(frozenset(map(os.path.abspath, paths)))
+    try:
+        yield
+    finally:
+        _PROTECTED.reset(token)
+
+
+def put_first(mine: Path, target: Path) -> bool:
+    """Give a file its final name, and return False if another process was faster."""
+    try:
+        # Unlike a renamed file, a link never replaces what is there.
+        os.link(mine, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        # Some file systems know no links.
+        if os.path.lexists(target):
+            return False
+        os.replace(mine, target)
+    return True
+
+
+def _exists(target: Path) -> OutputError:
+    return OutputError(
+        "output-exists",
+        f"{target} was written by another process in the meantime",
+        "Outputs are replaced only on request",
+        "Add --overwrite, or choose another output",
+    )
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
