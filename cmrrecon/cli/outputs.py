@@ -3,23 +3,22 @@
 A file is either written completely or not at all. It is replaced only on request.
 """
 
+import errno
 import hashlib
 import os
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import STREAM, Job
-from cmrrecon.tools.atomic import never_replaced
+from cmrrecon.cli.standard_output import local_output
+from cmrrecon.tools.atomic import never_replaced, output_error
 from cmrrecon.tools.errors import InputError, OutputError, UsageError
 from cmrrecon.tools.machine import peak_memory_mb
-from cmrrecon.tools.scratch import scratch_folder
 
 # Size of the inputs in bytes from which the time for their digests is worth a message.
 LARGE = 4_000_000_000
@@ -145,7 +144,7 @@ def _make(
 
     try:
         with never_replaced(new):
-            with _local_output(target) as file:
+            with local_output(target) as file:
                 made = product.make(file, stamp)
             if made.get("status") != "part":
                 product.finish(stamp)
@@ -193,7 +192,7 @@ def refuse_inputs(targets: Sequence[Path], sources: Sequence[Path]) -> None:
 
 
 def _check_folders(targets: Sequence[Path]) -> None:
-    """Refuse targets whose folder cannot be created or written to."""
+    """Refuse targets whose name is too long, or whose folder cannot be created or written to."""
     for target in targets:
         folder = next(parent for parent in target.absolute().parents if parent.exists())
         if str(target) != STREAM and not (folder.is_dir() and os.access(folder, os.W_OK)):
@@ -203,6 +202,10 @@ def _check_folders(targets: Sequence[Path]) -> None:
                 f"{target} would be written there",
                 "Choose another output",
             )
+        if str(target) != STREAM and len(os.fsencode(target.name)) > os.pathconf(
+            folder, "PC_NAME_MAX"
+        ):
+            raise output_error(target, OSError(errno.ENAMETOOLONG, ""))
 
 
 def _report_skipped(record: Mapping[str, Any], console: Console) -> Mapping[str, Any]:
@@ -322,28 +325,3 @@ def claim(claims: Path, target: Path, name: str) -> None:
             "Every input needs its own output",
             "Run a separate command for each of them",
         ) from None
-
-
-@contextmanager
-def _local_output(target: Path) -> Iterator[Path]:
-    """Provide the file to write; for stdout, a temporary `.h5` that is copied there afterwards."""
-    if str(target) != STREAM:
-        yield target
-        return
-
-    with scratch_folder() as folder:
-        path = folder / "stdout.h5"
-        yield path
-        try:
-            with open(path, "rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(
-                "output-unwritable",
-                f"Cannot write to standard output ({error.strerror})",
-                "The result should be written there",
-                "Free some space, or name a file with -o",
-            ) from error
