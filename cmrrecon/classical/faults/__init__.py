@@ -57,7 +57,7 @@ SENTENCES = {
     "sample from the mask and the data; otherwise, it will cause stripes in the images",
     "trajectory-delay": "Spokes look shifted by {} cycles per field of view along their readout. "
     "Correct the trajectory for gradient delays",
-    "value-lone": "A single value, at (frame, coil, y, x) = {}, is {} times larger than all others. "
+    "value-lone": "A single value at (frame, coil, y, x) = {} is {} times larger than all others. "
     "Check the copy and the export; one damaged byte is enough",
 }
 
