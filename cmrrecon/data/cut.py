@@ -118,7 +118,8 @@ def _shortened_frame(alive: Tensor, touched: Tensor) -> int | None:
     # Lines after the last one with data.
     gaps = ends.flip(1).argmax(1)
     least = max(LINES, ends.shape[1] // 16)
-    for t in (~alive.all(1)).nonzero().flatten().tolist():
+    incomplete: list[int] = (~alive.all(1)).nonzero().flatten().tolist()
+    for t in incomplete:
         others = torch.cat([gaps[:t], gaps[t + 1 :]])
         count = int(alive[t].sum())
         last_coils = bool(alive[t, :count].all()) and bool(alive[:, count:].any())

@@ -71,7 +71,7 @@ def _add(value: Any, update: Callable[[bytes], None]) -> None:
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous().reshape(-1)
         update(f"{value.dtype}{tuple(value.shape)}".encode())
-        update(memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b"")
+        update(flat.view(torch.uint8).numpy().tobytes())
     elif isinstance(value, Mapping):
         update(f"mapping {len(value)}".encode())
         for key, item in value.items():
