@@ -86,7 +86,7 @@ def cases(scan: Path, store: Path) -> dict[str, Case]:
     """Return the commands to kill; each replaces an older output where that is possible."""
     kus = ["undersample", str(scan), "-o", "kspace.h5", "--overwrite", "-R"]
     images = ["reconstruct", str(scan), "-o", "scan_images.h5", "--overwrite", "-m"]
-    pack = ["preprocess", str(scan.parent), "--out-dir", "store", "--workers", "2", "--overwrite"]
+    pack = ["preprocess", str(scan.parent), "--out-dir", "store", "--overwrite"]
     recipe = [word for value in [*SMALL, "schedule.epochs=2"] for word in ("--set", value)]
     train = ["train", "--recipe", "e2e-varnet", "--data", str(store), "--out-dir", "run", *recipe]
     return {
