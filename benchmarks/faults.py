@@ -216,6 +216,16 @@ def whole_lines(base: Case) -> bool:
     return base.series.mask.KIND == "lines"
 
 
+def damaged_value(base: Case, draw: random.Random) -> Case | None:
+    """Make a value of one coil 1000 times as large as the maximum, as a flipped bit may."""
+    kspace = base.series.kspace.clone()
+    frame, coil, y, x = (draw.randrange(n) for n in kspace.shape)
+    if kspace[frame, coil, y, x] == 0:
+        return None
+    kspace[frame, coil, y, x] = 1000 * kspace.abs().max()
+    return of_series(base.name, replace(base.series, kspace=kspace))
+
+
 def spiked(base: Case, draw: random.Random, height: float) -> Case | None:
     if not whole_lines(base):
         return None
@@ -294,6 +304,7 @@ BROKEN: list[tuple[str, str, Breaker]] = [
     ("readout-half", "half of every third line", partial(cut, share=1 / 3)),
     ("coil-loud", "any coil 100 times", partial(loud, factor=100.0)),
     ("spike", "a sample as large as the maximum", partial(spiked, height=1.0)),
+    ("value-lone", "one value 1000 times", damaged_value),
     ("spike", "a sample of 0.3 of the maximum", partial(spiked, height=0.3)),
     ("line-outlying", "a line of one frame 10 times", partial(gained, factor=10.0)),
     ("lines-conjugated", "every second line", partial(lines, share=0.5)),

@@ -31,6 +31,9 @@ from cmrrecon.cli import (
 )
 from cmrrecon.cli.usage_errors import Commands
 
+# Signals of schedulers and terminals that end a command.
+ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
 app = typer.Typer(
     name="cmrrecon",
     cls=Commands,
@@ -108,19 +111,25 @@ app.command("doctor", epilog=doctor.EXAMPLE, short_help="Check the installation.
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
+    # A second signal must not disturb the removal of temporary files.
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> None:
     """Run the program.
 
-    SIGTERM ends it like Ctrl-C, so that temporary files are removed. Waiting threads release their
+    SIGTERM, SIGHUP and SIGUSR1 end it like Ctrl-C, so that temporary files are removed; `nohup`
+    keeps its meaning. Waiting threads release their
     core unless the environment says otherwise, because spinning is expensive on shared machines.
     OpenMP reads this setting when torch is loaded. Characters of file names that the terminal's
     encoding cannot show are printed as escape sequences.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in ENDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

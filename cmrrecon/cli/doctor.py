@@ -18,6 +18,7 @@ from cmrrecon.cli import choices, options, running
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.help import examples
 from cmrrecon.tools.errors import CmrreconError
+from cmrrecon.tools.scratch import scratch_folder
 
 EXAMPLE = examples("cmrrecon doctor", "cmrrecon doctor --json > doctor.json")
 REQUIRED = (
@@ -187,8 +188,8 @@ def _score(device: str) -> float:
 
     simulated = cmrrecon.simulate(**TEST_SCAN)
     scan = cmrrecon.undersample(simulated.scan, "kt-gaussian", 4, seed=1)
-    with tempfile.TemporaryDirectory(prefix="cmrrecon-") as folder:
-        path = Path(folder) / "scan.h5"
+    with scratch_folder() as folder:
+        path = folder / "scan.h5"
         cmrrecon.write(path, scan)
         result = cmrrecon.reconstruct(path, device=device)
     return cmrrecon.evaluate(result, simulated).psnr

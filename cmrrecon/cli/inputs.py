@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,10 @@ from typing import TYPE_CHECKING
 
 from cmrrecon.cli.arrays import assumption_about_array, parse_shard
 from cmrrecon.cli.shards import Part, predicted_cost, share_of
+from cmrrecon.tools.atomic import output_error
 from cmrrecon.tools.errors import CmrreconError, InputError
+from cmrrecon.tools.files import input_error
+from cmrrecon.tools.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from cmrrecon.cli.console import Console
@@ -199,8 +201,8 @@ def _jobs_of(text: str, wanted: Callable[[Path], bool], common: Path) -> list[Jo
     if path.is_dir():
         files = (
             file
-            for file in path.rglob("*")
-            if file.is_file() and not _is_hidden(file.relative_to(path)) and wanted(file)
+            for file in _files_below(path)
+            if not _is_hidden(file.relative_to(path)) and wanted(file)
         )
         return [
             Job(str(file), file, file.parent.relative_to(path), found=True)
@@ -219,6 +221,16 @@ def _jobs_of(text: str, wanted: Callable[[Path], bool], common: Path) -> list[Jo
         for file in sorted(matches, key=natural)
         if file.is_file()
     ]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and its subfolders; refuse folders that cannot be read."""
+
+    def refuse(error: OSError) -> None:
+        raise input_error(error.filename, error) from error
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        yield from (path for name in names if (path := Path(place, name)).is_file())
 
 
 def _is_hidden(path: Path) -> bool:
@@ -241,10 +253,13 @@ def local_input(job: Job) -> Iterator[Path]:
         yield job.path
         return
 
-    with tempfile.TemporaryDirectory(prefix="cmrrecon-") as folder:
-        path = Path(folder) / "stdin"
-        with open(path, "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+    with scratch_folder() as folder:
+        path = folder / "stdin"
+        try:
+            with open(path, "wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            raise output_error(path, error) from error
         try:
             yield path
         except CmrreconError as error:

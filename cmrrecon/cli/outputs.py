@@ -3,22 +3,25 @@
 A file is either written completely or not at all. It is replaced only on request.
 """
 
+import errno
 import hashlib
 import os
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from cmrrecon.cli.console import Console
 from cmrrecon.cli.inputs import STREAM, Job
+from cmrrecon.cli.standard_output import local_output
+from cmrrecon.tools.atomic import never_replaced, output_error
 from cmrrecon.tools.errors import InputError, OutputError, UsageError
 from cmrrecon.tools.machine import peak_memory_mb
+
+# Size of the inputs in bytes from which the time for their digests is worth a message.
+LARGE = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ def deliver(
     target = product.target
     refuse_inputs([target, *product.beside], product.sources)
     _check_folders([target, *product.beside])
-    existing = [path for path in (target, *product.beside) if str(path) != STREAM and path.exists()]
+    wanted = [path for path in (target, *product.beside) if str(path) != STREAM]
+    # Path.exists fails on names that are too long.
+    existing = [path for path in wanted if os.path.exists(path)]
     record = {"status": "planned", **record, "output": str(target)}
 
     if existing and not overwrite:
@@ -103,7 +108,9 @@ def deliver(
             return _report_skipped(record, console)
 
     if not dry_run:
-        record = _make(product, record, overwrite=overwrite)
+        _announce_digests(product.sources, console)
+        new = [path for path in (target, *product.beside) if path not in existing]
+        record = _make(product, record, overwrite=overwrite, new=[] if overwrite else new)
         if record["status"] == "skipped":
             return _report_skipped(record, console)
         if product.summary is not None:
@@ -112,8 +119,19 @@ def deliver(
     return record
 
 
-def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any]:
-    """Make a product and return its record."""
+def _announce_digests(sources: Sequence[Path], console: Console) -> None:
+    """Say what the digests of large inputs cost; they need the whole files."""
+    size = sum(path.stat().st_size for path in sources if path.is_file())
+    if size >= LARGE:
+        console.say(
+            f"computing the digest of {size / 1e9:.0f} GB of input, which reads all of it once"
+        )
+
+
+def _make(
+    product: Product, record: Mapping[str, Any], *, overwrite: bool, new: Sequence[Path]
+) -> dict[str, Any]:
+    """Make a product and return its record; refuse to replace files that should be new."""
     target = product.target
     # The file that is written last; this process writes it only once all others are complete.
     last = [target, *product.beside][-1]
@@ -125,11 +143,16 @@ def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> di
         return changed and _same_recipe(target, stamp)
 
     try:
-        with _local_output(target) as file:
-            made = product.make(file, stamp)
-        if made.get("status") != "part":
-            product.finish(stamp)
+        with never_replaced(new):
+            with local_output(target) as file:
+                made = product.make(file, stamp)
+            if made.get("status") != "part":
+                product.finish(stamp)
     except OutputError as error:
+        if error.code == "output-exists" and _same_recipe(target, stamp):
+            # An equal command was faster; what is written beside the output is equal too.
+            product.finish(stamp)
+            return {**record, "status": "skipped"}
         # Any other error is a failure, even if a file of this process is complete already.
         if error.code != "parts-missing" or not finished_elsewhere():
             raise
@@ -148,7 +171,7 @@ def _make(product: Product, record: Mapping[str, Any], *, overwrite: bool) -> di
 
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return two numbers that change when a file or folder is replaced; None without one."""
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     found = path.stat()
     return found.st_ino, found.st_mtime_ns
@@ -169,7 +192,7 @@ def refuse_inputs(targets: Sequence[Path], sources: Sequence[Path]) -> None:
 
 
 def _check_folders(targets: Sequence[Path]) -> None:
-    """Refuse targets whose folder cannot be created or written to."""
+    """Refuse targets whose name is too long, or whose folder cannot be created or written to."""
     for target in targets:
         folder = next(parent for parent in target.absolute().parents if parent.exists())
         if str(target) != STREAM and not (folder.is_dir() and os.access(folder, os.W_OK)):
@@ -179,6 +202,10 @@ def _check_folders(targets: Sequence[Path]) -> None:
                 f"{target} would be written there",
                 "Choose another output",
             )
+        if str(target) != STREAM and len(os.fsencode(target.name)) > os.pathconf(
+            folder, "PC_NAME_MAX"
+        ):
+            raise output_error(target, OSError(errno.ENAMETOOLONG, ""))
 
 
 def _report_skipped(record: Mapping[str, Any], console: Console) -> Mapping[str, Any]:
@@ -194,7 +221,7 @@ def _same_recipe(target: Path, stamp: Mapping[str, Any]) -> bool:
     from cmrrecon import formats
     from cmrrecon.tools import provenance
 
-    if str(target) == STREAM or not target.exists():
+    if str(target) == STREAM or not os.path.exists(target):
         return False
     try:
         stored = formats.read_provenance(target)
@@ -298,28 +325,3 @@ def claim(claims: Path, target: Path, name: str) -> None:
             "Every input needs its own output",
             "Run a separate command for each of them",
         ) from None
-
-
-@contextmanager
-def _local_output(target: Path) -> Iterator[Path]:
-    """Provide the file to write; for stdout, a temporary `.h5` that is copied there afterwards."""
-    if str(target) != STREAM:
-        yield target
-        return
-
-    with tempfile.TemporaryDirectory(prefix="cmrrecon-") as folder:
-        path = Path(folder) / "stdout.h5"
-        yield path
-        try:
-            with open(path, "rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(
-                "output-unwritable",
-                f"Cannot write to standard output ({error.strerror})",
-                "The result should be written there",
-                "Free some space, or name a file with -o",
-            ) from error

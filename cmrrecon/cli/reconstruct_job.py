@@ -109,7 +109,8 @@ def reconstruct_job(job: Job, plan: Plan, method: "Method", console: Console) ->
 
         product = outputs.Product(
             target,
-            task.inputs,
+            # The weights are an input too, although their digest stands elsewhere.
+            [*task.inputs, *([plan.checkpoint] if plan.checkpoint else [])],
             stamp_of,
             make,
             beside,

@@ -23,14 +23,17 @@ Failure = tuple[str, CmrreconError]
 def command(console: Console) -> Iterator[None]:
     """Run the body of a command: print errors and exit with their exit code.
 
-    Ctrl-C and SIGTERM exit with 130.
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 exit with 130.
     """
     try:
         with convert_errors(console):
             use_allotted_threads()
             yield
     except KeyboardInterrupt:
-        console.warn("interrupted")
+        console.warn(
+            "interrupted: finished outputs are complete and others unchanged; run the same command "
+            "again to go on"
+        )
         raise typer.Exit(INTERRUPTED) from None
     except CmrreconError as error:
         console.error(error)

@@ -8,7 +8,7 @@ from typing import Any
 
 # Set by torchrun in the processes that it starts.
 LAUNCHED = "TORCHELASTIC_RUN_ID"
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
 
 class StopRequests:
@@ -36,9 +36,13 @@ class StopRequests:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequests]:
-    """Collect SIGTERM, SIGUSR1 and Ctrl-C instead of ending the program."""
+    """Collect SIGTERM, SIGUSR1, SIGHUP and Ctrl-C instead of ending the program.
+
+    Signals that are ignored, such as SIGHUP below `nohup`, stay so.
+    """
     requests = StopRequests()
-    before = {number: signal.signal(number, requests.note) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, requests.note) for number in heard}
     try:
         yield requests
     finally:

@@ -153,7 +153,7 @@ def train(
     When started again with the same folder, the run resumes exactly where it stopped. The folder
     receives last.pt (to resume), best.safetensors (for `reconstruct --checkpoint`), log.jsonl,
     pictures/ and run.json. The batch size, and whether to save memory, are planned from the scans
-    and the device. On Ctrl-C, SIGTERM or SIGUSR1 the state is saved and the run ends.
+    and the device. On Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 the state is saved.
     """
     console = Console(quiet=quiet, as_json=json)
     with running.command(console), ExitStack() as processes:

@@ -1,7 +1,6 @@
 """Find the scans for `cmrrecon train`: for training, for validation, and held out."""
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cmrrecon.cli import inputs
 from cmrrecon.cli.console import Console
 from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from cmrrecon.training.distributed import Group
@@ -92,11 +92,11 @@ def find_scans(
     if data is None:
         return Scans()
 
-    with tempfile.TemporaryDirectory(prefix="cmrrecon-") as scratch:
+    with scratch_folder() as scratch:
         cache = out / INDEX
         if dry_run:
             # A copy of the index of the run, if there is one, saves reading its files again.
-            cache = Path(scratch) / INDEX
+            cache = scratch / INDEX
             with suppress(OSError):
                 shutil.copyfile(out / INDEX, cache)
 

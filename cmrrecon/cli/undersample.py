@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cmrrecon.cli import environment, inputs, options, outputs, running, skipping
@@ -16,6 +15,7 @@ from cmrrecon.cli.settings import sampling_text
 from cmrrecon.cli.worker import Work
 from cmrrecon.cli.workers import memory_of, run_in_parallel
 from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from cmrrecon.data import CartesianMask, Scan
@@ -122,7 +122,7 @@ def undersample(
     are already undersampled are skipped.
     """
     console = Console(quiet=quiet, as_json=json, stdout_is_data=output == inputs.STREAM)
-    with running.command(console), TemporaryDirectory(prefix="cmrrecon-") as claims:
+    with running.command(console), scratch_folder() as claims:
         from cmrrecon import formats
 
         pattern_options = (pattern, acceleration, acs, seed, year)
@@ -141,7 +141,7 @@ def undersample(
             dataset=dataset,
             overwrite=overwrite,
             dry_run=dry_run,
-            claims=Path(claims),
+            claims=claims,
         )
         everything = inputs.find_jobs(files, formats.is_scan)
         outputs.check_output(output, out_dir, len(everything), "a scan", as_json=json)

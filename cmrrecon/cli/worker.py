@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import parent_process
@@ -20,6 +21,9 @@ from cmrrecon.tools.errors import CmrreconError
 Work = Callable[[Job, Console], None]
 # One call of a job to its console: the name of the method and its arguments.
 Event = tuple[str, tuple[Any, ...]]
+
+# Seconds that a worker has for keeping finished slices before it is killed.
+GRACE = 20.0
 
 
 class Relay(Console):
@@ -91,8 +95,10 @@ def serve(pipe: Connection, begin: Callable[[], Work], count: int, threads: int)
     threads : int
         Number of threads for this process.
     """
-    # Ctrl-C reaches all processes of a terminal, but the main process stops the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # These signals often reach all processes of a terminal or job, but the main process stops the
+    # workers.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -129,8 +135,11 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process cleanly if the main process is killed."""
+    """End this process if the main process is killed: cleanly, or after a while in any case."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGTERM)
+        # A long call of a library delays the signal.
+        time.sleep(GRACE)
+        os._exit(INTERRUPTED)

@@ -19,7 +19,7 @@ from cmrrecon.cli.console import Console
 from cmrrecon.cli.environment import allotted_memory
 from cmrrecon.cli.inputs import Job
 from cmrrecon.cli.running import INTERRUPTED, Failure, report_failure, run_jobs, without_work
-from cmrrecon.cli.worker import Event, Work, serve
+from cmrrecon.cli.worker import GRACE, Event, Work, serve
 from cmrrecon.tools.errors import CmrreconError, MemoryShortage
 from cmrrecon.tools.machine import available_memory
 
@@ -28,8 +28,6 @@ from cmrrecon.tools.machine import available_memory
 # classical methods use less; both numbers are rounded up.
 LIBRARIES = 500_000_000
 SERIES_FACTOR = 8
-# Seconds that a stopped worker has for saving finished slices.
-GRACE = 20.0
 
 
 def run_in_parallel(

@@ -10,6 +10,7 @@ from torch import Tensor
 from cmrrecon.data.acquisition import Acquisition
 from cmrrecon.data.checks import check_mask
 from cmrrecon.data.coverage import extent_of
+from cmrrecon.data.cut import needs_comparison, refuse_cut, refuse_cut_beside
 from cmrrecon.data.dropouts import dropout_texts, filled
 from cmrrecon.data.geometry import Geometry
 from cmrrecon.data.mask import CartesianMask, MaskSource, SamplingMask, SpokeMask, once_if_alike
@@ -152,8 +153,8 @@ class Scan:
         UsageError
             If there is no such slice (`slice-missing`).
         InputError
-            If the data contain NaN or infinity, a frame contains only zeros, or a mask or
-            trajectory disagrees with the data.
+            If the data contain NaN or infinity, a frame contains only zeros, samples are zero as in
+            a half-copied file, or a mask or trajectory disagrees with the data.
         """
         if not 0 <= index < self.shape[1]:
             raise UsageError(
@@ -187,6 +188,10 @@ class Scan:
         """Check k-space that `read_slice` returned for slice `index`; errors as in `series`."""
         where = f"Slice {index} of {self.path or 'the scan'}"
         found = look(kspace, where)
+        refuse_cut(kspace, found.touched, where)
+        if index > 0 and needs_comparison(kspace):
+            # Copies stop at the end, so the first slice is the one to compare with.
+            refuse_cut_beside(kspace, self.read_slice(0), where)
         mask, warnings = self._mask_of(found, where)
         if found.tiny:
             kspace = kspace * found.touched[:, None]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrrecon.data import Acquisition
-from cmrrecon.tools.errors import UsageError
+from cmrrecon.tools.errors import InputError, UsageError
 
 SUFFIXES = (
     *(".mat", ".h5", ".npz", ".npy", ".cfl", ".hdr", ".mrd", ".dat"),
@@ -187,7 +187,10 @@ def acquisition_to_json(acquisition: Acquisition) -> str:
 
 
 def acquisition_from_json(text: str) -> Acquisition:
-    """Return the acquisition in such a JSON text, ignoring unknown or invalid entries."""
+    """Return the acquisition in such a JSON text, without unknown or invalid entries.
+
+    An InputError with `name-unsafe` is raised if the name of the scan contains a path.
+    """
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError):
@@ -205,6 +208,8 @@ def acquisition_from_json(text: str) -> Acquisition:
         stored["venc"] = tuple(float(value) for value in venc)
         kinds["venc"] = tuple
 
+    _refuse_paths(stored.get("base"))
+
     known = [f.name for f in fields(Acquisition)]
     return Acquisition(
         **{
@@ -220,6 +225,17 @@ def suffix_of(path: Path) -> str:
     name = path.name.lower()
     both = len(name) > len(".nii.gz") and name.endswith(".nii.gz")
     return ".nii.gz" if both else path.suffix.lower()
+
+
+def _refuse_paths(base: Any) -> None:
+    """Refuse a stored name that leads to another folder, because outputs are named after it."""
+    if isinstance(base, str) and (set(base) & set("/\\") or not base.isprintable()):
+        raise InputError(
+            "name-unsafe",
+            "The name of the scan stored in the file contains a path",
+            "Outputs are named after it, so it must be a plain name",
+            "Use a file from a source that you trust",
+        )
 
 
 def _stem(path: Path) -> str:

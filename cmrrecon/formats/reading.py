@@ -30,11 +30,13 @@ from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.masks import mask_of
 from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.reading_arrays import read_maps, read_mask
+from cmrrecon.formats.steady import files_of, steady
 from cmrrecon.formats.trajectories import spokes_of
 from cmrrecon.formats.variables import choose, refuse_dataset
 from cmrrecon.tools.errors import InputError, UsageError
 from cmrrecon.tools.files import as_path, first_bytes
 from cmrrecon.tools.provenance import from_json
+from cmrrecon.tools.unchanged import Unchanged
 
 # Beginning of the note on a missing mask, which is irrelevant if everything was measured.
 NO_MASK = "No mask file found"
@@ -84,17 +86,19 @@ def read(
     Raises
     ------
     InputError
-        If the file cannot be read as k-space, or the coil maps do not fit it (`maps-axes`).
+        If the file cannot be read as k-space, or the coil maps do not fit it (`maps-axes`). Slices
+        that are read after a file has changed are refused (`input-changed`).
     UsageError
         If the axes cannot be used (`axes-unknown`, `axes-fixed`), or if a data set is named
         although the format has no named data sets (`dataset-fixed`).
     """
     path = as_path(path, "file")
+    before = Unchanged.of(files_of(path))
     raw = raw_format(path)
     if raw is None or raw.read_dataset is None:
         refuse_dataset(dataset, path)
     scan = _arrays(path, axes, mask) if raw is None else _raw(path, raw, axes, mask, dataset)
-    return scan if maps is None else _with_maps(scan, maps)
+    return steady(scan if maps is None else _with_maps(scan, maps), before)
 
 
 def _arrays(path: Path, axes: str | None, mask: str | Path | None) -> Scan:

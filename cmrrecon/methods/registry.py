@@ -30,6 +30,7 @@ from cmrrecon.networks.labelled import LabelledNetwork
 from cmrrecon.networks.problem_network import ProblemNetwork
 from cmrrecon.tools.errors import UsageError, suggestion
 from cmrrecon.tools.provenance import file_digest
+from cmrrecon.tools.unchanged import Unchanged
 
 DEFAULT_METHOD = "auto"
 
@@ -159,10 +160,12 @@ def from_checkpoint(path: Path, name: str | None = None) -> NetworkMethod:
     if name is None and str(path) in NETWORKS and not path.exists():
         path = _installed(str(path))
 
+    before = Unchanged.of([path])
     loaded = weights.load(path)
     kind = name_of(loaded.network)
     summary = f"{kind} with the weights of {path.name}"
     known = Weights(file_digest(path), loaded.metadata)
+    before.check()
 
     if isinstance(loaded.network, ProblemNetwork):
         return ProblemNetworkMethod(name or kind, summary, loaded.network, known)

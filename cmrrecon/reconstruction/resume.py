@@ -2,8 +2,6 @@
 
 import glob
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +13,9 @@ import torch
 from torch import Tensor
 
 from cmrrecon.reconstruction.store import Facts, Store
-from cmrrecon.tools.atomic import atomic, output_error
+from cmrrecon.tools.atomic import atomic, output_error, put_first
 from cmrrecon.tools.errors import MemoryShortage, OutputError
+from cmrrecon.tools.strays import short, temporary_name
 
 
 class Parts(Sequence[Tensor]):
@@ -36,7 +35,7 @@ class Parts(Sequence[Tensor]):
     """
 
     def __init__(self, output: Path, recipe: str, slices: Sequence[int]) -> None:
-        self.folder = output.parent / f".{output.name}.{recipe[:12]}.parts"
+        self.folder = output.parent / f".{short(output.name)}.{recipe[:12]}.parts"
         self.slices = tuple(slices)
 
     def path(self, index: int, suffix: str = "npy") -> Path:
@@ -44,8 +43,14 @@ class Parts(Sequence[Tensor]):
         return self.folder / f"slice-{index:04d}.{suffix}"
 
     def missing(self) -> list[int]:
-        """Return the slice numbers that are not finished."""
-        return [z for z in self.slices if not self.path(z).exists()]
+        """Return the slice numbers that are not finished, or whose files are damaged."""
+        return [z for place, z in enumerate(self.slices) if not self._is_whole(place)]
+
+    def _is_whole(self, place: int) -> bool:
+        try:
+            return self[place] is not None
+        except (OutputError, OSError, ValueError, EOFError):
+            return False
 
     def save(self, index: int, tensor: Tensor) -> None:
         """Store the tensor of slice `index`."""
@@ -60,7 +65,7 @@ class Parts(Sequence[Tensor]):
     @staticmethod
     def forget(output: Path) -> None:
         """Delete the parts that any run left for an output that is now finished."""
-        for folder in output.absolute().parent.glob(f".{glob.escape(output.name)}.*.parts"):
+        for folder in output.absolute().parent.glob(f".{glob.escape(short(output.name))}.*.parts"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def __len__(self) -> int:
@@ -97,9 +102,26 @@ class OnDisk(Store):
     def __init__(self, outputs: Mapping[str, Path], recipe: str, slices: Sequence[int]) -> None:
         self.layers = {name: Parts(path, recipe, slices) for name, path in outputs.items()}
         self.images = self.layers["images"]
+        self._refuse_links()
+        if self._note.exists() and not _has_facts(self._note):
+            # All slices depend on the note.
+            self.clear()
 
     def missing(self) -> list[int]:
-        return self.images.missing()
+        lost = {z for parts in self.layers.values() for z in parts.missing()}
+        lost |= {z for z in self.images.slices if not _has_facts(self.images.path(z, "json"))}
+        return [z for z in self.images.slices if z in lost]
+
+    def _refuse_links(self) -> None:
+        """Refuse folders that lead elsewhere, because slices would be written there."""
+        for parts in self.layers.values():
+            if parts.folder.is_symlink():
+                raise OutputError(
+                    "parts-link",
+                    f"{parts.folder} is a link",
+                    "Finished slices are kept in a real folder beside the output",
+                    "Remove the link",
+                )
 
     def save(self, index: int, layers: Mapping[str, Tensor], facts: Facts) -> None:
         for name, parts in self.layers.items():
@@ -133,12 +155,12 @@ class OnDisk(Store):
 
     def keep_note(self, note: Facts) -> Facts:
         target = self._note
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
+        temporary = target.with_name(temporary_name(target.name))
         try:
             with _loss_noticed(target.parent):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.write_text(json.dumps(note))
-                _put_first(temporary, target)
+                put_first(temporary, target)
                 kept = _read_facts(target)
         except OSError as error:
             raise output_error(target, error) from error
@@ -224,6 +246,17 @@ def _read_facts(path: Path) -> Facts:
     )
 
 
+def _has_facts(path: Path) -> bool:
+    """Return whether a file exists and holds facts; one that cannot be read is left to the user."""
+    try:
+        _read_facts(path)
+    except (FileNotFoundError, OutputError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
 @contextmanager
 def _loss_noticed(folder: Path) -> Iterator[None]:
     """Raise `parts-missing` if files in the folder vanish within a `with` block."""
@@ -239,16 +272,3 @@ def _loss_noticed(folder: Path) -> Iterator[None]:
             "They are kept until the output is finished, unless another process removes them",
             "Run the same command again",
         ) from error
-
-
-def _put_first(mine: Path, target: Path) -> None:
-    """Give a file its final name, unless another process was faster."""
-    try:
-        # Unlike a renamed file, a link never replaces what is there.
-        os.link(mine, target)
-    except FileExistsError:
-        pass
-    except OSError:
-        # Some file systems know no links.
-        if not target.exists():
-            os.replace(mine, target)

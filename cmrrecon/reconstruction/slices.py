@@ -52,8 +52,10 @@ def run(
     """
     kept = InMemory(task.slices) if store is None else store
     job = Run(task, kept, listener or Listener())
+    # Digests of the inputs come first: a file that changes later is noticed at the next slice.
+    stamp = stamp or task.provenance()
     job.solve(task.slices)
-    return job.result(stamp or task.provenance())
+    return job.result(stamp)
 
 
 def run_part(

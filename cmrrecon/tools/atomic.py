@@ -5,11 +5,13 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from cmrrecon.tools.errors import OutputError
+from cmrrecon.tools.strays import remove_strays_once, short, temporary_name
 
 # errno -> (what was found, what to do next). Other errors keep the text of the system.
 REASONS = {
@@ -28,6 +30,9 @@ REASONS = {
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter file name"),
 }
 
+# Files that must not be replaced even if they appear only now, see `never_replaced`.
+_PROTECTED: ContextVar[frozenset[str]] = ContextVar("protected", default=frozenset())
+
 
 @contextmanager
 def atomic(path: str | Path, *, replaces_folder: bool = False) -> Iterator[Path]:
@@ -35,7 +40,8 @@ def atomic(path: str | Path, *, replaces_folder: bool = False) -> Iterator[Path]
 
     The temporary file is in the same folder, which is created if it is missing. The data are
     flushed to the disk before the rename, so a crash leaves either the old or the new file. After
-    an error the temporary file is deleted.
+    an error the temporary file is deleted. The first call for a folder in a process also deletes
+    the temporary files that dead processes left there.
 
     Parameters
     ----------
@@ -52,19 +58,23 @@ def atomic(path: str | Path, *, replaces_folder: bool = False) -> Iterator[Path]
     Raises
     ------
     OutputError
-        If the file cannot be written (`output-unwritable`).
+        If the file cannot be written (`output-unwritable`), or another process has written it
+        meanwhile and it is protected by `never_replaced` (`output-exists`).
     """
     target = Path(path)
-    temporary = _beside(target, "tmp")
+    temporary = target.with_name(temporary_name(target.name))
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_strays_once(target.parent.absolute())
         yield temporary
         _synchronise(temporary)
         if replaces_folder and target.is_dir():
             _put_in_place(temporary, target)
-        else:
+        elif os.path.abspath(target) not in _PROTECTED.get():
             os.replace(temporary, target)
+        elif not put_first(temporary, target):
+            raise _exists(target)
     except OSError as error:
         raise output_error(target, error) from error
     finally:
@@ -74,6 +84,44 @@ def atomic(path: str | Path, *, replaces_folder: bool = False) -> Iterator[Path]
     # Some network file systems cannot synchronise folders. The file itself is safe.
     with suppress(OSError):
         _synchronise(target.parent)
+
+
+@contextmanager
+def never_replaced(paths: Sequence[Path]) -> Iterator[None]:
+    """Within a `with` block, let `atomic` refuse to replace these files.
+
+    The check and the rename are one step, so of two processes that write the same new file only the
+    first one succeeds.
+    """
+    token = _PROTECTED.set(frozenset(map(os.path.abspath, paths)))
+    try:
+        yield
+    finally:
+        _PROTECTED.reset(token)
+
+
+def put_first(mine: Path, target: Path) -> bool:
+    """Give a file its final name, and return False if another process was faster."""
+    try:
+        # Unlike a renamed file, a link never replaces what is there.
+        os.link(mine, target)
+    except FileExistsError:
+        return False
+    except OSError:
+        # Some file systems know no links.
+        if os.path.lexists(target):
+            return False
+        os.replace(mine, target)
+    return True
+
+
+def _exists(target: Path) -> OutputError:
+    return OutputError(
+        "output-exists",
+        f"{target} was written by another process in the meantime",
+        "Outputs are replaced only on request",
+        "Add --overwrite, or choose another output",
+    )
 
 
 @contextmanager
@@ -97,17 +145,21 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If the folder cannot be written (`output-unwritable`).
+        If the folder cannot be written (`output-unwritable`), or another process has written it
+        meanwhile and it is protected by `never_replaced` (`output-exists`).
     """
     target = Path(path)
-    temporary = _beside(target, "tmp")
+    temporary = target.with_name(temporary_name(target.name))
 
     try:
         temporary.mkdir(parents=True)
+        remove_strays_once(target.parent.absolute())
         yield temporary
         for file in temporary.iterdir():
             _synchronise(file)
         _synchronise(temporary)
+        if os.path.abspath(target) in _PROTECTED.get() and os.path.lexists(target):
+            raise _exists(target)
         _put_in_place(temporary, target)
     except OSError as error:
         raise output_error(target, error) from error
@@ -121,7 +173,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 def _put_in_place(temporary: Path, target: Path) -> None:
     """Rename a file or folder; delete what was there, or put it back if the renaming fails."""
     while True:
-        older = _beside(target, "old")
+        # Not a temporary name: until the new folder is in place, this is the only copy.
+        older = target.with_name(f".{short(target.name)}.old-{secrets.token_hex(4)}")
         with suppress(FileNotFoundError):
             os.rename(target, older)
 
@@ -146,11 +199,6 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _beside(target: Path, purpose: str) -> Path:
-    """Return a hidden name in the same folder that no other process uses."""
-    return target.with_name(f".{target.name}.{purpose}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

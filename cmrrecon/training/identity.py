@@ -14,7 +14,8 @@ import torch
 from cmrrecon import __version__
 from cmrrecon.tools import provenance
 from cmrrecon.tools.atomic import atomic, output_error
-from cmrrecon.tools.errors import UsageError
+from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.files import input_error
 from cmrrecon.training.distributed import Group
 from cmrrecon.training.entries import Entry
 from cmrrecon.training.plan import Plan, make_plan
@@ -79,9 +80,11 @@ def agreed_plan(
     UsageError
         If the folder contains a run of another recipe (`recipe-mismatch`), on other scans
         (`scans-mismatch`) or with another number of processes (`processes-mismatch`).
+    InputError
+        If the description of the run in the folder is damaged (`run-damaged`).
     """
     path = out / RUN
-    known = json.loads(path.read_text()) if (out / LAST).exists() and path.exists() else None
+    known = _known(path) if (out / LAST).exists() and path.exists() else None
 
     asked = json.loads(json.dumps(provenance.plain(recipe.as_dict())))
     scans = {
@@ -110,6 +113,25 @@ def agreed_plan(
 
     made: Plan = plan
     return made
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """Return the identity of the run in a folder; refuse a damaged one (`run-damaged`)."""
+    try:
+        known = json.loads(path.read_text())
+        parts = {key: known[key] for key in ("recipe", "scans", "processes", "plan")}
+        parts["recipe"]["schedule"]["epochs"]
+        Plan(**parts["plan"])
+    except OSError as error:
+        raise input_error(path, error) from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError(
+            "run-damaged",
+            f"{path} is damaged",
+            "It describes the run in this folder, which continues only with the same recipe",
+            "Restore the file, or give another --out-dir",
+        ) from error
+    return parts
 
 
 def _check_same(

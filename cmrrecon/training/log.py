@@ -87,17 +87,21 @@ def forget_later(log: Path, epoch: int, position: int) -> None:
     """Remove what a killed run logged after its last saved state; those steps are repeated."""
     if log.exists():
         # The last line of a killed run may be incomplete.
-        whole = log.read_text().rpartition("\n")[0].splitlines()
+        whole = log.read_text(errors="replace").rpartition("\n")[0].splitlines()
         # A validation takes place between two epochs and therefore has no position.
-        kept = [
-            line
-            for line in whole
-            if ((record := json.loads(line))["epoch"], record.get("position", 0))
-            <= (epoch, position)
-        ]
+        kept = [line for line in whole if _is_before(line, epoch, position)]
 
         with atomic(log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _is_before(line: str, epoch: int, position: int) -> bool:
+    """Return whether a line is whole and not later than a place in the training."""
+    try:
+        record = json.loads(line)
+        return bool((record["epoch"], record.get("position", 0)) <= (epoch, position))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False
 
 
 class Clock:

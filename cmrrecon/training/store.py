@@ -28,6 +28,7 @@ from cmrrecon.operators.coils import compress, rss_images
 from cmrrecon.tools import provenance
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError, OutputError
+from cmrrecon.training.entry_files import entry_in
 
 FINGERPRINT = "fingerprint.json"
 # Limit for a store to which other processes add scans all the time.
@@ -93,7 +94,8 @@ def add_scan(
     recipe = provenance.recipe_hash(stamp)
 
     note = target.with_suffix(".json")
-    known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
+    # With `overwrite`, a damaged entry is made again.
+    known = entry_in(note, lenient=overwrite) if note.exists() else {}
     kept = [LabelRow(str(source), **row) for row in known.get("labels") or ()]
     checked = _checked(kept if labels is None else labels, scan.shape)
 
@@ -334,7 +336,7 @@ def _entries_of(store: Path) -> list[dict[str, Any]]:
     """Return the entries of all finished scans in a store, in the order of their paths."""
     notes = [path for path in sorted(store.rglob("*.json")) if path.name != FINGERPRINT]
     return [
-        {**json.loads(note.read_text()), "path": str(note.with_suffix(".h5").relative_to(store))}
+        {**entry_in(note), "path": str(note.with_suffix(".h5").relative_to(store))}
         for note in notes
         if note.with_suffix(".h5").exists()
     ]

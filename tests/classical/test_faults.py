@@ -256,3 +256,13 @@ def test_lines_of_a_symmetric_phantom_in_two_coils_are_undecided(real_data):
         pytest.importorskip("turbotwix")
         scan = cmrrecon.read(real_data / f"scanner-files/{name}.dat")
         assert faults_of_scan(scan, scan.series(0), 0) == []
+
+
+@pytest.mark.parametrize("place", [(0, 0, 16, 24), (1, 2, 3, 5)])
+def test_a_single_damaged_value_is_warned_of_anywhere(place):
+    series = cmrrecon.simulate(frames=2, slices=1, coils=3, y=32, x=48).scan.series(0)
+    assert findings(series)["value-lone"] < 3
+    series.kspace[place] = 11 * series.kspace.abs().max()
+    found = {fault.kind: fault for fault in faults_of_series(series)}
+    assert "value-lone" in found
+    assert str(place) in found["value-lone"].words

@@ -218,8 +218,13 @@ def full_disk(monkeypatch):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             replace(source, target)
 
+        def without_links(source, target):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
         with monkeypatch.context() as patch:
             patch.setattr("cmrrecon.tools.atomic.os.replace", without_room)
+            # New files are linked; without links they are renamed.
+            patch.setattr("cmrrecon.tools.atomic.os.link", without_links)
             yield
 
     return disk

@@ -27,7 +27,7 @@ with stop_requests() as stopped:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_is_a_request(number):
     before = signal.getsignal(number)
     with stop_requests() as stopped:

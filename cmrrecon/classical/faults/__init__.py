@@ -29,6 +29,7 @@ LIMITS = {
     "readout-half": 0.05,
     "spike": 6.0,
     "trajectory-delay": 0.4,
+    "value-lone": 10.0,
 }
 
 SENTENCES = {
@@ -56,6 +57,8 @@ SENTENCES = {
     "sample from the mask and the data; otherwise, it will cause stripes in the images",
     "trajectory-delay": "Spokes look shifted by {} cycles per field of view along their readout. "
     "Correct the trajectory for gradient delays",
+    "value-lone": "A single value at (frame, coil, y, x) = {} is {} times larger than all others. "
+    "Check the copy and the export; one damaged byte is enough",
 }
 
 
@@ -160,6 +163,8 @@ def _outlying(readings: Readings) -> list[Finding]:
     spike, position = intensities.spikes(readings, lines)
     found: list[Finding] = [("spike", spike, (position, f"{spike:.0f}"))]
     ratio, place = float(lines.max()), divmod(int(lines.argmax()), readings.y)
+    lone, where = intensities.lone_value(readings)
+    found.append(("value-lone", lone, (where, f"{lone:.0f}")))
     same = spike > LIMITS["spike"] and place == position[:2]
     severity = 1.0 if same else ratio
     return [*found, ("line-outlying", severity, (place[1], place[0], f"{ratio:.0f}"))]

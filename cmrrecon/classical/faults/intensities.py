@@ -72,6 +72,23 @@ def largest_of_others(energy: Tensor) -> Tensor:
     return torch.where(frame == top.indices[:1], top.values[1:], top.values[:1])
 
 
+def lone_value(readings: Readings) -> tuple[float, tuple[int, int, int, int]]:
+    """Measure how many times larger the largest value of k-space is than all others, and find it.
+
+    Even the centre of k-space is not alone: other coils, frames and its neighbours are similar.
+    """
+    maxima = torch.stack([frame.abs().flatten(1).amax(1) for frame in readings.kspace])
+    t, c = divmod(int(maxima.argmax()), readings.coils)
+    coil = readings.kspace[t, c].abs().flatten()
+    position = int(coil.argmax())
+
+    largest = float(coil[position])
+    coil[position] = 0
+    maxima[t, c] = coil.amax()
+    second = float(maxima.max())
+    return largest / second if second else 1.0, (t, c, *divmod(position, readings.x))
+
+
 def _shifted(energy: Tensor, step: int) -> Tensor:
     """Return the value `step` positions further along; zero beyond the ends."""
     moved = energy.roll(-step)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
@@ -225,8 +226,8 @@ def _load_torch(path: Path, variant: str | None, release: Mapping[str, Any] | No
 def _load_safetensors(path: Path, variant: str | None, release: Mapping[str, Any] | None) -> Loaded:
     header = metadata_of(path)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        # Read at once: tensors mapped from the file would change with it while they are in use.
+        tensors = deserialised(path.read_bytes())
     except (
         safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError,
         OverflowError,
