@@ -1,6 +1,7 @@
 """Where tests find expected values and real data, and a count of tests that lacked data."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ NO_DATA = "real data not found (CMRRECON_TEST_DATA)"
 
 # Tests run side by side, so spinning OpenMP threads would cost more than they gain.
 torch.set_num_threads(1)
+
+
+# Tests send signals, which shells let their background jobs ignore.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 @pytest.fixture

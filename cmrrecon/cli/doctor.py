@@ -39,6 +39,7 @@ OPTIONAL: Mapping[str, tuple[str, str]] = {
     "fast-io": ("deflate", "faster reading of compressed files"),
     "nifti": ("nibabel", "NIfTI images and label maps"),
     "nufft": ("finufft", "fast reconstruction of non-Cartesian scans"),
+    "segmentation": ("onnxruntime", "heart function with your own network"),
     "tensorboard": ("tensorboard", "train --tensorboard"),
     "twix": ("turbotwix", "Siemens raw data (.dat)"),
     "yaml": ("pyyaml", "configurations published with weights"),

@@ -325,7 +325,7 @@ def test_unknown_suffixes_for_writing_list_the_known_ones(tmp_path, scan, images
         formats.write_scan(tmp_path / "a.png", scan)
     assert ".mat, .h5, .npz, .npy" in error.value.expected
     with refused("output-format") as error:
-        formats.write_images(tmp_path / "a.dcm", images)
+        formats.write_images(tmp_path / "a.tiff", images)
     assert ".png, .gif" in error.value.expected
     with refused("output-format") as error:
         formats.write_mask(tmp_path / "a", scan.mask.samples, x=12)
