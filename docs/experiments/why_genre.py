@@ -1,6 +1,6 @@
 """Find out why GENRE-CMR trails PromptMR: change one thing at a time, at a small fixed budget.
 
-All runs train on subject P001 of the five domains of compare.py, and are scored on subject P002 of
+All runs train on subject P001 of the five domains of trial.py, and are scored on subject P002 of
 four of them (the fifth has a single subject besides its test subject). Test subjects and the unseen
 domain are not used. Budgets are fixed here, before the first run.
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compare import BUDGET, RUNS, cmrrecon, make_data
+from trial import BUDGET, OPTIMISER, SIZES, cmrrecon, make_data
 
 from cmrrecon.networks.checkpoints.weights import load
 from cmrrecon.training import recipe as recipes
@@ -35,6 +35,7 @@ CHEAP = [
     "schedule.average=0.95",
     "schedule.maps=middle",
     "optimiser.step=12",
+    *OPTIMISER,
     "data.columns=64",
     "data.whole_from=9",
 ]
@@ -47,7 +48,7 @@ PLAIN = [
     "losses.sda.weight=0",
     "losses.adversarial.weight=0",
 ]
-# Name -> run of compare.py, and what is changed.
+# Name -> recipe, and what is changed.
 CHANGES: dict[str, tuple[str, list[str]]] = {
     "promptmr": ("promptmr", []),
     "genre-cmr": ("genre-cmr", []),
@@ -79,7 +80,8 @@ def main() -> None:
     parser.add_argument("tool", type=Path, help="make_semireal.py")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--runs", nargs="+", choices=list(CHANGES), default=list(CHANGES))
+    names = list(CHANGES)
+    parser.add_argument("--runs", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     chosen = parser.parse_args()
 
@@ -99,9 +101,8 @@ def one_run(name: str, seed: int, work: Path) -> None:
     if scores.exists():
         return
 
-    base, changes = CHANGES[name]
-    recipe, settings, _ = RUNS[base]
-    words = [*BUDGET, *settings, *CHEAP, *changes, f"schedule.seed={seed}"]
+    recipe, changes = CHANGES[name]
+    words = [*BUDGET, *SIZES[recipe], *CHEAP, *changes, f"schedule.seed={seed}"]
     sets = [word for text in words for word in ("--set", text)]
     places = ("--data", work / "train-store", "--out-dir", folder)
     one = ("--device", "cpu", "--workers", 1, "--only", f"subject={TRAINED}")
