@@ -141,13 +141,15 @@ def main() -> None:
     if chosen.only is None:
         make_data(chosen.tool.absolute(), chosen.data.absolute(), work)
         make_unseen_contrast(work)
-        for method in CLASSICAL:
-            classical(method, work)
-        for windows in chosen.points:
-            for seed in SEEDS:
-                for name in RUNS:
-                    if not chosen.runs or {name, f"{name}:{seed}"} & {*chosen.runs}:
-                        one_run(name, seed, windows, work, chosen.device, chosen.size)
+        jobs = [(method, 0, 0) for method in CLASSICAL]
+        jobs += [(n, seed, windows) for windows in chosen.points for seed in SEEDS for n in RUNS]
+        for name, seed, windows in jobs:
+            if chosen.runs and not {name, f"{name}:{seed}"} & {*chosen.runs}:
+                continue
+            if name in CLASSICAL:
+                classical(name, work)
+            else:
+                one_run(name, seed, windows, work, chosen.device, chosen.size)
     print(tables(work / "scores", UNSEEN, len(RUNS) * len(SEEDS), POINTS))
 
 
