@@ -275,10 +275,9 @@ def train(
 
 def evaluate(images: Path, scores: Path, work: Path, facts: dict[str, object]) -> None:
     """Score images against the noise-free truth, and remove them."""
-    raw, protocol = work / "scores.raw", ("--protocol", "fullfov", "--json")
+    raw, protocol = scores.with_suffix(".raw"), ("--protocol", "fullfov", "--json")
     cmrrecon("evaluate", images, "--truth", work / "test", *protocol, out=raw)
     named = [{**json.loads(line), **facts} for line in raw.read_text().splitlines()]
-    scores.parent.mkdir(exist_ok=True)
     raw.write_text("".join(json.dumps(record) + "\n" for record in named))
     raw.rename(scores)
     shutil.rmtree(images)
