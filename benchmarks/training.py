@@ -7,7 +7,7 @@ A run takes about ten minutes on one processor and writes docs/experiments/train
 
 Everything is measured with the step function of the training loop, on stores made by `cmrrecon
 simulate` and `cmrrecon preprocess`. Losses and the sizes of the reduced networks are the same as in
-docs/experiments/compare.py.
+docs/experiments/trial.py.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from engines import peak_mb, restart_peak
 from records import ENVIRONMENT, HERE
 
 sys.path.append(str(HERE.parent / "docs" / "experiments"))
-from compare import BUDGET, RUNS
+from trial import BUDGET, OPTIMISER, SIZES
 
 if TYPE_CHECKING:
     from cmrrecon.training.dataset import Windows
@@ -77,8 +77,8 @@ class Case:
 
 
 def reduced(name: str, *, thorough: bool = False) -> Case:
-    recipe, settings, _ = RUNS[name]
-    return Case(recipe, (*BUDGET, *settings, "data.domain=['subject']"), (104, 224), 6, thorough)
+    settings = (*BUDGET, *SIZES[name], *OPTIMISER, "data.domain=['subject']")
+    return Case(name, settings, (104, 224), 6, thorough)
 
 
 CASES = {
@@ -118,7 +118,7 @@ train`, without weights and without the slices that it keeps in memory.
 `log.jsonl`, in {counted} steps with 1, 2 and 4 reading threads. The store stays in memory once its
 slices have been read.
 
-**Networks**: `reduced` is as in [compare.py](compare.py), four cascades of 8 features; the
+**Networks**: `reduced` is as in [trial.py](trial.py), four cascades of 8 features; the
 paper's size is the size in `--recipe promptmr`, on a small matrix. Scans are simulated cine with
 {coils} virtual coils.
 """

@@ -4,7 +4,7 @@ Two questions:
 
 1. How many CPU seconds does this build need for the validation score that the other checkout, such
    as a git worktree of commit 4ac376b, reaches after 240 windows? Both train with `cmrrecon train`
-   on the scans, sizes and settings of docs/experiments/compare.py, this build with its cheaper
+   on the scans, sizes and settings of docs/experiments/trial.py, this build with its cheaper
    settings (CHEAP). For every network and seed the other build trains first and sets the score:
    SSIM over the full field of view, which also selects weights in training. This build then trains
    with more and more windows (BUDGETS) until it reaches that score. Each run has a schedule of its
@@ -37,12 +37,12 @@ from builds import Build, Usage, say
 from records import HERE, source_digest
 
 sys.path.append(str(HERE.parent / "docs" / "experiments"))
-from compare import BUDGET, RUNS, UNSEEN, make_data
+from trial import BUDGET, OPTIMISER, SIZES, UNSEEN, make_data
 
 OTHER_WINDOWS = 240
 BUDGETS = (180, 240, 300, 360, 480, 600)
 SEEDS = (0, 1, 2)
-# The last quarter is on whole scans. Weights are averaged; BUDGET has a smaller rate at the end.
+# The last quarter is on whole scans. Weights are averaged; PLAIN has a smaller rate at the end.
 STRIPS = ["data.columns=64", "data.whole_from=9"]
 AVERAGED = ["schedule.epochs=12", "optimiser.step=12", "schedule.average=0.95"]
 CHEAP: dict[str, list[str]] = {
@@ -50,7 +50,8 @@ CHEAP: dict[str, list[str]] = {
     "promptmr-plus": [*STRIPS, *AVERAGED],
     "genre-cmr": [*STRIPS, *AVERAGED, "schedule.maps=middle"],
 }
-# Epochs of the schedules of CHEAP and of BUDGET.
+PLAIN = ["schedule.epochs=6", "optimiser.step=5", "optimiser.factor=0.1"]
+# Epochs of the schedules of CHEAP and of PLAIN.
 EPOCHS = {"this": 12, "other": 6}
 TARGET, TARGET_STEP = 3.0, 1.5
 # Frames of each test scan that are scored, of four.
@@ -79,10 +80,9 @@ class Runs:
 
     def train(self, build: str, network: str, seed: int, windows: int) -> Any:
         """Return cost and scores of one run; a run that is already known is not repeated."""
-        recipe, settings, _ = RUNS[network]
-        cheap = CHEAP[network] if build == "this" else []
         budget = [f"schedule.windows={windows // EPOCHS[build]}", f"schedule.seed={seed}"]
-        words = [*BUDGET, *settings, *cheap, *budget]
+        schedule = CHEAP[network] if build == "this" else PLAIN
+        words = [*BUDGET, *SIZES[network], *OPTIMISER, *schedule, *budget]
         key = " ".join([self.digests[build], network, *words])
         if key in self.known:
             return self.known[key]
@@ -91,7 +91,7 @@ class Runs:
         with tempfile.TemporaryDirectory(dir=self.folder) as run:
             places = ("--data", str(self.folder / "train-store"), "--out", run)
             sets = [word for text in words for word in ("--set", text)]
-            one = ("--recipe", recipe, "--device", "cpu", "--workers", "1")
+            one = ("--recipe", network, "--device", "cpu", "--workers", "1")
             used = self.builds[build].cmrrecon("train", *one, *places, *sets)
             scores = self._score(Path(run) / "best.safetensors")
 

@@ -181,8 +181,24 @@ class WindowNetwork(ReconstructionNetwork):
         """Return the cost of the maps of one frame, computed coil by coil; see `window_cost`."""
 
     @abstractmethod
-    def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
-        """Return the bytes for the forward and backward pass of one window with a line mask."""
+    def training_memory(
+        self, coils: int, y: int, x: int, acs: int, *, middle_maps: bool = False
+    ) -> int:
+        """Return the bytes for the forward and backward pass of one window with a line mask.
+
+        With `middle_maps`, networks that share maps have those of the middle frame in all frames.
+        """
+
+    def middle_maps(self, kspace: Tensor, mask: Tensor, acs: int | None) -> Tensor:
+        """Return the maps of the middle frame, the same in all frames of a window.
+
+        Only for networks that share maps; see `forward` for arguments and shapes.
+        """
+        estimate, middle = self.sensitivity, [self.frames // 2]
+        assert estimate is not None
+        chosen = mask if mask.shape[1] == 1 else mask[:, middle]
+        maps: Tensor = estimate(kspace[:, middle], chosen, acs, again=self.checkpointing)
+        return maps.expand(-1, self.frames, -1, -1, -1)
 
 
 class SeriesNetwork(ReconstructionNetwork):

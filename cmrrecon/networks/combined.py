@@ -58,7 +58,9 @@ class MagnitudeNetwork(WindowNetwork):
     def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
         return Footprint(0, 0)
 
-    def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
+    def training_memory(
+        self, coils: int, y: int, x: int, acs: int, *, middle_maps: bool = False
+    ) -> int:
         ghost = self.ghost()
         return training_bytes(
             lambda image: ghost.forward_image(image).stages, ((1, y, x), torch.float32)

@@ -217,7 +217,9 @@ class SDUM(LabelledNetwork):
     def maps_cost(self, coils: int, y: int, x: int, *, lines: bool, acs: int) -> Footprint:
         return Footprint(0, 0)
 
-    def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
+    def training_memory(
+        self, coils: int, y: int, x: int, acs: int, *, middle_maps: bool = False
+    ) -> int:
         kinds = _kinds(self.frames, coils, y, x, True)
         one, two = (
             training_bytes(lambda *given, g=ghost: (g._traced(*given).abs(),), *kinds)

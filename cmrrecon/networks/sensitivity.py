@@ -131,14 +131,21 @@ class UnrolledNetwork(WindowNetwork):
         window = _window(self.sens_net.frames, coils, y, x, lines)
         return footprint(self.ghost().sens_net, *window, acs=acs, together=1)
 
-    def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
-        ghost = self.ghost()
+    def training_memory(
+        self, coils: int, y: int, x: int, acs: int, *, middle_maps: bool = False
+    ) -> int:
+        ghost, shared = self.ghost(), middle_maps and self.shares_maps
         # Masks may differ from frame to frame.
         window = (
             ((1, self.frames, coils, y, x), torch.complex64),
             ((1, self.frames, y, 1), torch.bool),
         )
-        return training_bytes(lambda kspace, mask: ghost(kspace, mask, acs).stages, *window)
+
+        def trained(kspace: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+            maps = ghost.middle_maps(kspace, mask, acs) if shared else None
+            return tuple(ghost(kspace, mask, acs, maps).stages)
+
+        return training_bytes(trained, *window)
 
 
 def _window(frames: int, coils: int, y: int, x: int, lines: bool) -> tuple[Kind, Kind]:

@@ -210,7 +210,9 @@ class VSharp(UnrolledNetwork):
         cost = footprint(lambda given: ghost.sens_net.refined(given, 1, False), images)
         return _process(cost, self)
 
-    def training_memory(self, coils: int, y: int, x: int, acs: int) -> int:
+    def training_memory(
+        self, coils: int, y: int, x: int, acs: int, *, middle_maps: bool = False
+    ) -> int:
         ghost = self.ghost()
         ghost.admm.checkpointing = self.checkpointing
         image, _, mask, maps = _window(1, coils, y, x, lines=True)

@@ -96,21 +96,12 @@ class Batch:
         """
         more: dict[str, Any] = {} if self.columns is None else {"columns": self.columns}
         if middle_maps and isinstance(network, WindowNetwork) and network.shares_maps:
-            more["maps"] = self._middle_maps(network)
+            more["maps"] = network.middle_maps(self.kspace, self.mask, self.acs)
         if isinstance(network, LabelledNetwork):
             more["labels"] = self.labels
 
         output: Output = network(self.kspace, self.mask, self.acs, **more)
         return output
-
-    def _middle_maps(self, network: WindowNetwork) -> Tensor:
-        """Return the maps of the middle frame (batch, frame, coil, y, x), the same in all."""
-        frames, estimate = network.frames, network.sensitivity
-        assert estimate is not None
-        middle = [frames // 2]
-        mask = self.mask if self.mask.shape[1] == 1 else self.mask[:, middle]
-        maps: Tensor = estimate(self.kspace[:, middle], mask, self.acs, again=network.checkpointing)
-        return maps.expand(-1, frames, -1, -1, -1)
 
 
 def collate(found: Sequence[Sample], device: torch.device) -> Batch:

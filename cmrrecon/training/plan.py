@@ -181,7 +181,8 @@ def window_bytes(recipe: Recipe, shape: Sequence[int], *, checkpointing: bool) -
     """
     network, (coils, y, x) = _ghost(recipe, checkpointing), shape
     assert isinstance(network, WindowNetwork)
-    return network.training_memory(coils, y, x, recipe.sampling.acs)
+    middle = recipe.schedule.maps == "middle"
+    return network.training_memory(coils, y, x, recipe.sampling.acs, middle_maps=middle)
 
 
 def _ghost(recipe: Recipe, checkpointing: bool) -> WindowNetwork | SeriesNetwork:

@@ -31,9 +31,10 @@ def planned(monkeypatch, gigabytes, *settings, name="promptmr", entries=None, **
     return make_plan(recipe.load(name, [*SMALL, *settings]), entries or [entry()], CPU, **asked)
 
 
-def test_the_estimate_matches_training(tmp_path):
+@pytest.mark.parametrize("maps", ["frame", "middle"])
+def test_the_estimate_matches_training(maps):
     """Activations that autograd keeps in a real pass make up most of the estimate."""
-    chosen, kept = recipe.load("promptmr", ["network.cascades=2"]), {}
+    chosen, kept = recipe.load("promptmr", ["network.cascades=2", f"schedule.maps={maps}"]), {}
 
     def keep(tensor):
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
@@ -42,11 +43,10 @@ def test_the_estimate_matches_training(tmp_path):
     network = build("promptmr", {"cascades": 2}).train()
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = network(
-            torch.randn(1, 5, 3, 40, 56, dtype=torch.complex64),
-            torch.ones(1, 5, 40, 1, dtype=torch.bool),
-            16,
-        )
+        kspace = torch.randn(1, 5, 3, 40, 56, dtype=torch.complex64)
+        mask = torch.ones(1, 5, 40, 1, dtype=torch.bool)
+        known = network.middle_maps(kspace, mask, 16) if maps == "middle" else None
+        output = network(kspace, mask, 16, known)
     measured = sum(size for pointer, size in kept.items() if pointer not in weights)
     estimated = window_bytes(chosen, (3, 40, 56), checkpointing=False)
     assert output.image.requires_grad
