@@ -1,6 +1,6 @@
 """Damage files of every format in many ways, and count how reading them ends.
 
-Usage: python benchmarks/fuzz.py [--mutants 10000] [--seed 1] [--out fuzz.jsonl] [--formats NAME ...]
+Usage: python benchmarks/fuzz.py [--mutants 10000] [--seed 1] [--out FILE] [--formats NAME ...]
 
 Every mutant is read in a child process with limits on time and memory. Each result is one line of
 JSON in the output file; a run that was stopped continues there. Mutant n of a format has the seed
@@ -231,7 +231,8 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="only print the table of --out")
     given = parser.parse_args()
     if given.replay:
-        return replay(given.replay[0], int(given.replay[1]))
+        replay(given.replay[0], int(given.replay[1]))
+        return
 
     lines = given.out.read_text().splitlines() if given.out.exists() else []
     records = [json.loads(line) for line in lines]

@@ -37,6 +37,7 @@ ENDING = "_label"
 GREY_MODES = ("1", "L", "P", "I", "I;16")
 LARGEST_LABEL = 65535
 ROUNDING = 1e-3
+MOST_PIXELS = 1 << 24  # of a picture
 MOST_EXTRA, PIECE = 1 << 24, 1 << 20  # bytes beside the numbers of a file; of a step
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # of the units in a NIfTI header
 
@@ -241,6 +242,8 @@ def _picture(path: Path) -> NDArray[Any]:
                     "A picture of labels must have one channel",
                     "Save the label numbers as grey values",
                 )
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError("it declares more pixels than a label map has")
             return np.asarray(picture)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise _no_label_map("file-damaged", path) from error

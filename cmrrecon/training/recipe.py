@@ -15,7 +15,7 @@ from cmrrecon.tools.files import read_text
 from cmrrecon.training.loss_terms import Losses
 
 RECIPES = files("cmrrecon") / "recipes"
-LONGEST = 1 << 16  # bytes; recipes have a few hundred
+LONGEST = 1 << 14  # bytes; recipes have a few hundred, and tomllib is slow for long keys
 
 
 @dataclass(frozen=True, kw_only=True)
