@@ -234,6 +234,7 @@ def _array(path: Path) -> NDArray[Any]:
 def _picture(path: Path) -> NDArray[Any]:
     """Read the pixels (y, x) of a grey-scale picture."""
     try:
+        pictures.check_chunks(path)
         with Image.open(path) as picture:
             if picture.mode not in GREY_MODES:
                 raise InputError(
