@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from cmrrecon.evaluation.reader_design import Design, Shown
 from cmrrecon.evaluation.reader_ratings import PREFERENCES, SCALE, Answer
 from cmrrecon.tools.errors import InputError
-from cmrrecon.tools.files import input_error
+from cmrrecon.tools.files import check_regular, input_error
 
 SCHEMA = 1
 KEY_KIND = "cmrrecon reader study key"
@@ -218,6 +218,7 @@ def _unblinded(
 
 def _object(path: Path) -> dict[str, Any]:
     """Read a file that must contain a JSON object; other contents become an empty object."""
+    check_regular(path)
     try:
         with open(path, "rb") as file:
             text = file.read(LARGEST + 1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cmrrecon.formats.names import is_timeless
 from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.machine import machine_memory
 
 AXES = ("frame", "slice", "coil", "y", "x")
 # Limit for one piece in memory, regardless of what a header declares. The largest real slice takes
@@ -187,7 +188,7 @@ def single_precision(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_size(shape: tuple[int, ...], itemsize: int, label: str) -> None:
-    """Refuse an array that is empty or larger than `MAX_BYTES`.
+    """Refuse an array that is empty or larger than `MAX_BYTES` or the machine's memory.
 
     Parameters
     ----------
@@ -211,11 +212,12 @@ def check_size(shape: tuple[int, ...], itemsize: int, label: str) -> None:
             "Export the file again",
         )
 
-    if prod(shape) * itemsize > MAX_BYTES:
+    limit = min(MAX_BYTES, machine_memory())
+    if prod(shape) * itemsize > limit:
         raise InputError(
             "array-too-large",
             f"{label} declares an array of shape {shape}, {prod(shape) * itemsize / 2**30:.1f} GiB",
-            f"At most {MAX_BYTES // 2**30} GiB can be read in one piece",
+            f"At most {limit / 2**30:.1f} GiB can be read in one piece on this machine",
             "Check that this is the right file, or store it slice by slice as .h5",
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrrecon.formats.arrays import Selection, StoredArray, single_precision
+from cmrrecon.formats.bombs import MOST_PACKED, is_bomb
 from cmrrecon.formats.complex_parts import pairs
 from cmrrecon.formats.hdf5_chunks import is_parallel, read_parallel
 from cmrrecon.tools.errors import InputError
@@ -129,6 +130,14 @@ def variables(path: Path) -> dict[str, StoredArray]:
 def _stored(path: Path, name: str, item: Any) -> StoredArray:
     """Return a numeric dataset; `name` is its path in the file, with dots instead of slashes."""
     _check_storage(item, path)
+    if item.chunks is not None and is_bomb(item.nbytes, item.id.get_storage_size()):
+        raise InputError(
+            "array-too-large",
+            f"{name} in {path} declares {item.nbytes / 2**30:.1f} GiB in a file of "
+            f"{path.stat().st_size / 2**20:.1f} MiB",
+            f"Compressed data may grow {MOST_PACKED}-fold",
+            "Check that this is the right file, or export it again",
+        )
     is_complex = bool(item.dtype.names) or item.dtype.kind == "c"
     reader = Hdf5Reader(path, item.name, item.shape)
     return StoredArray(name, item.shape, is_complex, reader, item.chunks, lean=is_parallel(item))

@@ -6,8 +6,11 @@ a single slice over time may be (frame, y, x). MATLAB and NIfTI list the axes in
 (x, y, slice, frame). The affine matrix of a NIfTI file is ignored, as in the challenge's program.
 """
 
+import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from torch import Tensor
 from cmrrecon.data import Acquisition
 from cmrrecon.formats import pictures
 from cmrrecon.formats.arrays import check_size
+from cmrrecon.formats.bombs import is_bomb
 from cmrrecon.formats.kinds import FORMATS, HEAD
 from cmrrecon.formats.names import parse_name
 from cmrrecon.formats.packages import optional
@@ -33,6 +37,8 @@ ENDING = "_label"
 GREY_MODES = ("1", "L", "P", "I", "I;16")
 LARGEST_LABEL = 65535
 ROUNDING = 1e-3
+MOST_PIXELS = 1 << 24  # of a picture
+MOST_EXTRA, PIECE = 1 << 24, 1 << 20  # bytes beside the numbers of a file; of a step
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # of the units in a NIfTI header
 
 
@@ -228,6 +234,7 @@ def _array(path: Path) -> NDArray[Any]:
 def _picture(path: Path) -> NDArray[Any]:
     """Read the pixels (y, x) of a grey-scale picture."""
     try:
+        pictures.check_chunks(path)
         with Image.open(path) as picture:
             if picture.mode not in GREY_MODES:
                 raise InputError(
@@ -236,6 +243,8 @@ def _picture(path: Path) -> NDArray[Any]:
                     "A picture of labels must have one channel",
                     "Save the label numbers as grey values",
                 )
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError("it declares more pixels than a label map has")
             return np.asarray(picture)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise _no_label_map("file-damaged", path) from error
@@ -248,7 +257,14 @@ def _nifti(path: Path) -> NDArray[Any]:
         first_bytes(path, HEAD)
         image = nibabel.load(path)
         check_size(image.shape, 8, str(path))
-        return _rounded(np.asarray(image.dataobj).T)
+        declared = prod(image.shape) * image.get_data_dtype().itemsize
+        if is_bomb(declared, path.stat().st_size):
+            raise ValueError("it declares more than it can contain")
+
+        values = _rounded(np.asarray(image.dataobj).T)
+        if path.name.lower().endswith(NIFTI[1]):
+            _check_end(path, declared)
+        return values
     # nibabel raises these errors for damaged files; some come from gzip.
     except (
         nibabel.filebasedimages.ImageFileError,
@@ -256,8 +272,19 @@ def _nifti(path: Path) -> NDArray[Any]:
         OSError,
         ValueError,
         EOFError,
+        zlib.error,
     ) as error:
         raise _no_label_map("file-damaged", path) from error
+
+
+def _check_end(path: Path, declared: int) -> None:
+    """Read a gzip file to its end, where the checksum is; nibabel stops after the numbers."""
+    with gzip.open(path) as file:
+        left = declared + MOST_EXTRA
+        while piece := file.read(PIECE):
+            left -= len(piece)
+            if left < 0:
+                raise ValueError("it is longer than it declares")
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[Any]:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_precision
+from cmrrecon.formats.bombs import is_bomb
 from cmrrecon.formats.complex_parts import pairs
 from cmrrecon.formats.names import is_timeless, parse_name
 from cmrrecon.formats.tensors import stack_magnitudes
@@ -252,6 +253,8 @@ def _arrays(path: Path) -> Iterator[tuple[_Array, _Source]]:
                     inner, declared = struct.unpack(order + "II", source.read(8))
                     if inner != MATRIX:
                         raise _damaged(path, "a compressed part contains no variable")
+                    if is_bomb(declared, nbytes):
+                        raise _damaged(path, "it declares more than it can contain")
                     source.left = declared
 
                 array = _header(source, path)

@@ -13,6 +13,7 @@ some files that these two accept:
   never verifies the checksum at the end of the member.
 - `.npz`: an array larger than `MAX_BYTES`, or larger than its compressed bytes can possibly expand
   to. NumPy allocates the memory that the header declares before it reads.
+- `.npz`: an array that declares more than real data can need (`is_bomb`).
 - `.npz`: members compressed with LZMA or bzip2. NumPy never writes these, and they can expand to
   more than 1032 times their compressed size.
 """
@@ -33,6 +34,7 @@ from torch import Tensor
 
 from cmrrecon.data import Scan, SpokeMask
 from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_precision
+from cmrrecon.formats.bombs import is_bomb
 from cmrrecon.formats.companions import companions_of
 from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.names import acquisition_to_json
@@ -87,6 +89,8 @@ def npz_variables(path: Path) -> dict[str, StoredArray]:
     stored = {}
     with _reading_errors(path), zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
+            if "\0" in member.orig_filename:
+                raise _damaged(path, "the name of an array contains a zero byte")
             if member.filename.endswith(".npy"):
                 name = member.filename.removesuffix(".npy")
                 shape, dtype = _member_header(archive, member, path)
@@ -253,6 +257,7 @@ def _member_header(
     if (
         member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         or member.file_size > DEFLATE_LIMIT * member.compress_size + 1024
+        or is_bomb(member.file_size, member.compress_size)
     ):
         raise _damaged(path, "its compression is unknown, or it declares more than it can contain")
 

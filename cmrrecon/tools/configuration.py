@@ -8,7 +8,7 @@ value must be.
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -153,14 +153,35 @@ def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
         raise _wrong(owner, values, "a mapping")
     hints = get_type_hints(kind, include_extras=True)
     checked = checked_mapping(f"{owner[0].upper()}{owner[1:]}", values, hints)
+    required = [
+        each.name
+        for each in fields(kind)
+        if each.default is MISSING and each.default_factory is MISSING
+    ]
+    missing = [name for name in required if name not in checked]
+    if missing:
+        raise UsageError(
+            "option-missing",
+            f"{owner[0].upper()}{owner[1:]} has no {', '.join(missing)}",
+            "It has no default",
+            "Add it",
+        )
     try:
         return kind(**checked)
     except ValueError as error:
         raise _wrong(owner, values, str(error)) from error
 
 
+def _shown(value: Any) -> str:
+    """Return the beginning of a value; Python refuses to print numbers of over 4,300 digits."""
+    try:
+        return f"{value!r:.80}"
+    except (ValueError, RecursionError):
+        return "a number with thousands of digits"
+
+
 def _wrong(owner: str, value: Any, expected: str) -> UsageError:
-    found = f"The parameter {owner} was given {value!r:.80}"
+    found = f"The parameter {owner} was given {_shown(value)}"
     return UsageError(
         "option-value", found, f"It must be {expected}", "Change the value, or leave it out"
     )

@@ -1,6 +1,7 @@
 """Check paths and read the first bytes of files, with errors that say what went wrong."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ def first_bytes(path: str | Path, most: int) -> bytes:
     ------
     InputError
         If the file is missing (`file-missing`), a folder (`file-is-folder`), empty (`file-empty`)
-        or unreadable (`file-unreadable`).
+        or unreadable (`file-unreadable`), or no file on a disk (`file-special`).
     """
+    check_regular(path)
     try:
         with open(path, "rb") as handle:
             found = handle.read(most)
@@ -43,6 +45,67 @@ def first_bytes(path: str | Path, most: int) -> bytes:
         )
 
     return found
+
+
+def check_regular(path: str | Path) -> None:
+    """Refuse what only looks like a file: reading a named pipe or a device may never end.
+
+    Raises
+    ------
+    InputError
+        If the path is missing (`file-missing`), a folder (`file-is-folder`), unreadable
+        (`file-unreadable`), or a named pipe, a device or a socket (`file-special`).
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise input_error(path, error) from error
+
+    if stat.S_ISDIR(mode):
+        raise input_error(path, IsADirectoryError())
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        raise InputError(
+            "file-special",
+            f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}",
+            "A file on a disk is needed, because readers go back and forth in it",
+            "Copy the data into a file, or give - to read standard input",
+        )
+
+
+def read_text(path: str | Path, most: int) -> str:
+    """Read a whole file of UTF-8 text.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    most : int
+        The largest size in bytes; parsers need up to thirty times the size of a text.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, see `first_bytes`, is not UTF-8 (`file-damaged`) or is longer
+        than `most` (`file-too-large`).
+    """
+    content = first_bytes(path, most + 1)
+    if len(content) > most:
+        raise InputError(
+            "file-too-large",
+            f"{path} has more than {most / 2**20:g} MiB",
+            "A file of this kind is a short text",
+            "Check that this is the right file",
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "file-damaged",
+            f"{path} is not UTF-8",
+            "A text file is needed",
+            "Copy or save the file again",
+        ) from error
 
 
 def as_path(path: Any, what: str) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 from cmrrecon import __version__
 from cmrrecon.tools.errors import InputError
-from cmrrecon.tools.files import input_error
+from cmrrecon.tools.files import check_regular, input_error
 
 NOTICE = "research use only, not for diagnosis"
 
@@ -81,6 +81,7 @@ def file_digest(path: str | Path) -> str:
     InputError
         If the file cannot be read.
     """
+    check_regular(path)
     try:
         with open(path, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()

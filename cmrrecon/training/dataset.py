@@ -24,6 +24,8 @@ from cmrrecon.networks.labelled import Labels
 from cmrrecon.operators.coils import rss
 from cmrrecon.operators.fourier import ifft2c
 from cmrrecon.sampling.make import make_mask
+from cmrrecon.tools.errors import InputError
+from cmrrecon.tools.provenance import recipe_hash
 from cmrrecon.training.augment import augment, noisy
 from cmrrecon.training.batch import Sample
 from cmrrecon.training.entries import Entry, digest, domain_of
@@ -241,7 +243,19 @@ class Windows:
 
     def _read(self, number: int, index: int) -> Tensor:
         """Return the k-space (frame, coil, y, x) of a slice."""
-        return formats.read(self.store / self.entries[number]["path"]).read_slice(index)
+        entry = self.entries[number]
+        path = self.store / entry["path"]
+        scan = formats.read(path)
+
+        stored = recipe_hash(formats.read_provenance(path) or {}) if "recipe" in entry else None
+        if list(scan.shape) != entry["shape"] or stored != entry.get("recipe"):
+            raise InputError(
+                "store-damaged",
+                f"{path} is not the scan that the .json file beside it describes",
+                "Both are written together by preprocess",
+                "Run `cmrrecon preprocess` with --overwrite again",
+            )
+        return scan.read_slice(index)
 
 
 def accelerations_of(sampling: Sampling, epoch: int) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from cmrrecon.data import require_cartesian
 from cmrrecon.formats.names import facts_of
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import CmrreconError, InputError, OutputError, UsageError
+from cmrrecon.training.seals import unsealed
 from cmrrecon.training.store import FINGERPRINT, Survey
 
 Entry = Mapping[str, Any]
@@ -28,13 +29,11 @@ def read_entries(store: Path) -> list[dict[str, Any]]:
     ------
     InputError
         If none of its scans is fully sampled (`reference-missing`), or if the store was created by
-        an older version (`store-outdated`).
+        an older version (`store-outdated`), or is damaged (`store-damaged`).
     """
     try:
-        names = json.loads((store / FINGERPRINT).read_text())["files"]
-        found = {
-            name: json.loads((store / name).with_suffix(".json").read_text()) for name in names
-        }
+        names = unsealed(store / FINGERPRINT)["files"]
+        found = {name: unsealed((store / name).with_suffix(".json")) for name in names}
         complete = {name: entry for name, entry in found.items() if entry["fully_sampled"]}
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(

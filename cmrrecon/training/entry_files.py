@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrrecon.tools.errors import InputError
+from cmrrecon.training.seals import is_whole
 
 
 def entry_in(note: Path, *, lenient: bool = False) -> dict[str, Any]:
@@ -13,7 +14,7 @@ def entry_in(note: Path, *, lenient: bool = False) -> dict[str, Any]:
         entry = json.loads(note.read_text())
     except (ValueError, RecursionError):
         entry = None
-    if isinstance(entry, dict) and "recipe" in entry:
+    if isinstance(entry, dict) and "recipe" in entry and is_whole(entry):
         return entry
     if lenient:
         return {}

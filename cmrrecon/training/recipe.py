@@ -4,7 +4,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
 from cmrrecon.formats.labels import is_normal
@@ -12,10 +11,11 @@ from cmrrecon.networks.catalog import get_network
 from cmrrecon.tools.configuration import from_mapping
 from cmrrecon.tools.devices import Precision
 from cmrrecon.tools.errors import InputError, UsageError, suggestion
-from cmrrecon.tools.files import input_error
+from cmrrecon.tools.files import read_text
 from cmrrecon.training.loss_terms import Losses
 
 RECIPES = files("cmrrecon") / "recipes"
+LONGEST = 1 << 14  # bytes; recipes have a few hundred, and tomllib is slow for long keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,18 +281,7 @@ def _with_classes(recipe: Recipe) -> Recipe:
 
 def _read(name: str) -> dict[str, Any]:
     if name.endswith(".toml"):
-        path = Path(name)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise input_error(path, error) from error
-        except UnicodeDecodeError as error:
-            raise InputError(
-                "file-damaged",
-                f"{name} is not UTF-8",
-                "A recipe is a TOML file",
-                "Give a text file",
-            ) from error
+        text = read_text(name, LONGEST)
     elif name in names():
         text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
     else:
@@ -305,10 +294,13 @@ def _read(name: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    # Beside its own error, tomllib raises these for long numbers and deep nesting.
+    except (ValueError, RecursionError) as error:
+        deep = "numbers or nesting beyond all limits"
+        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else deep
         raise InputError(
             "file-damaged",
-            f"{name} is not TOML ({error})",
+            f"{name} is not TOML ({reason:.100})",
             "A recipe is a TOML file",
             "Correct the line named above",
         ) from error
@@ -338,7 +330,7 @@ def _override(values: dict[str, Any], text: str) -> None:
 
     try:
         values[parts[-1]] = tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         if value.strip()[0] in "[{\"'":
             raise UsageError(
                 "option-value",

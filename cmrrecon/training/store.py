@@ -29,6 +29,7 @@ from cmrrecon.tools import provenance
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError, OutputError
 from cmrrecon.training.entry_files import entry_in
+from cmrrecon.training.seals import DIGEST, sealed
 
 FINGERPRINT = "fingerprint.json"
 # Limit for a store to which other processes add scans all the time.
@@ -102,6 +103,8 @@ def add_scan(
     if target.exists() and not overwrite:
         if known.get("recipe") == recipe:
             if checked == known.get("labels"):
+                if DIGEST not in known:
+                    _note(note, known, "skipped")
                 return {**known, "status": "skipped"}
             return _note(note, {**known, "labels": checked}, "relabelled")
         # A file without an entry was not finished and is written again.
@@ -259,7 +262,7 @@ class Survey:
 
 def _note(note: Path, entry: dict[str, Any], status: str) -> dict[str, Any]:
     with atomic(note) as temporary:
-        temporary.write_text(json.dumps(entry) + "\n")
+        temporary.write_text(json.dumps(sealed(entry)) + "\n")
     return {**entry, "status": status}
 
 
@@ -324,7 +327,7 @@ def write_fingerprint(store: Path) -> Path:
     # lists again after it has written, and the last one to write has listed everything.
     for _ in range(MOST_LISTINGS):
         with atomic(path) as temporary:
-            temporary.write_text(json.dumps(fingerprint(entries), indent=1) + "\n")
+            temporary.write_text(json.dumps(sealed(fingerprint(entries)), indent=1) + "\n")
 
         written, entries = entries, _entries_of(store)
         if entries == written:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from cmrrecon.cli.app import app
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.training import checkpoint, entries, loop
+from cmrrecon.training import checkpoint, entries, loop, seals
 from cmrrecon.training import recipe as recipes
 from cmrrecon.training.batch import Batch
 from cmrrecon.training.plan import batches_in_all
@@ -169,8 +169,11 @@ def test_the_older_name_of_the_folder_stays(data, tmp_path):
         (lambda path: path.write_text("x"), "folder-needed"),
         (lambda path: path.mkdir(), "file-missing"),
         (lambda path: store(path, "no json"), "store-damaged"),
-        (lambda path: store(path, '{"files": 7}'), "store-damaged"),
-        (lambda path: store(path, '{"files": ["a.h5"]}'), "file-missing"),
+        (lambda path: store(path, '{"files": 7}'), "store-outdated"),
+        (lambda path: store(path, "[" * 100_000), "store-damaged"),
+        (lambda path: store(path, sealed({"files": 7})), "store-damaged"),
+        (lambda path: store(path, sealed({"files": ["a.h5"]})), "store-damaged"),
+        (lambda path: store(path, sealed({"files": []}).replace("[]", '["a"]')), "store-damaged"),
     ],
 )
 def test_data_that_cannot_be_used_are_refused(tmp_path, make, code):
@@ -179,6 +182,10 @@ def test_data_that_cannot_be_used_are_refused(tmp_path, make, code):
     assert json.loads(done.stdout)["error"]["code"] == code
     assert done.exit_code == 3
     assert "Traceback" not in done.stderr
+
+
+def sealed(content):
+    return json.dumps(seals.sealed(content))
 
 
 def store(path, text):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrrecon.tools.errors import InputError, UsageError
-from cmrrecon.tools.files import input_error
+from cmrrecon.tools.files import check_regular, input_error
 
 JSON = ".json"
 # What PyYAML raises besides its own errors, for instance for tags of empty or huge values.
@@ -69,6 +69,7 @@ def read_release(path: Path) -> Mapping[str, Any]:
     UsageError
         If it is YAML and PyYAML is not installed (`package-missing`).
     """
+    check_regular(path)
     read = _json if path.suffix.lower() == JSON else _yaml
     try:
         with open(path, "rb") as file:

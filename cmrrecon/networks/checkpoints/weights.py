@@ -25,7 +25,7 @@ from cmrrecon.networks.checkpoints.release import ReleaseFile, release_beside
 from cmrrecon.networks.licences import LICENCES
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError, UsageError
-from cmrrecon.tools.files import input_error
+from cmrrecon.tools.files import check_regular, input_error
 from cmrrecon.tools.provenance import plain
 
 VARIANTS = ("kspace", "image")
@@ -136,6 +136,7 @@ def load(
 
 def _beginning(path: Path) -> bytes:
     """Return the first bytes of a file, which identify its format."""
+    check_regular(path)
     try:
         with open(path, "rb") as file:
             return file.read(START)
