@@ -64,8 +64,8 @@ def find(top: Any) -> Found:
             copy = f"the moving average in {place}" + (f", not {others[0]}" if others else "")
             lacking = _parts(level)
             path += average
-            for key in average:
-                level = level[key]
+            for name in average:
+                level = level[name]
             _refuse_partial(level, lacking, place)
             continue
         if _parts(level):
