@@ -35,25 +35,35 @@ def entries_of(entries: dict[str, Value]) -> dict[str, Value]:
     InputError
         If some entries have a prefix and others do not (`checkpoint-mismatch`).
     """
+    return _unwrapped(entries)[0]
+
+
+def _unwrapped(entries: dict[str, Value]) -> tuple[dict[str, Value], str | None]:
+    """Return the network's entries, and the prefix of the moving average they are from."""
+    removed, found = "", None
     for _ in range(MOST_WRAPPERS):
         entries = {key: value for key, value in entries.items() if key not in TRAINING}
-        average = average_in(entries)
+        average = next((a for a in AVERAGES if any(key.startswith(a) for key in entries)), None)
         if average is not None:
+            removed += average
+            found = removed
             entries = _with_prefix(entries, average)
             continue
 
         parts = {part for part in PARTS if any(key.startswith(part) for key in entries)}
         if len(parts) == len(PARTS) and all(key.startswith(PARTS) for key in entries):
             model, maps = (_with_prefix(entries, part) for part in PARTS)
-            return joined_parts(model, {PARTS[1].rstrip("."): maps})
+            found = found or average_in(model) or average_in(maps)
+            return joined_parts(model, {PARTS[1].rstrip("."): maps}), found
 
         wrapper = next((w for w in WRAPPERS if any(key.startswith(w) for key in entries)), None)
         if wrapper is None:
             break
         refuse_mixed(entries, wrapper)
         entries = _with_prefix(entries, wrapper)
+        removed += wrapper
 
-    return entries
+    return entries, found
 
 
 def joined_parts(
@@ -70,9 +80,8 @@ def joined_parts(
 
 
 def average_in(entries: Iterable[str]) -> str | None:
-    """Return the prefix of a moving average among these entries, or None."""
-    names = list(entries)
-    return next((a for a in AVERAGES if any(name.startswith(a) for name in names)), None)
+    """Return the prefix of the moving average that `entries_of` uses, or None."""
+    return _unwrapped(dict.fromkeys(entries))[1]
 
 
 def _with_prefix(entries: dict[str, Value], prefix: str) -> dict[str, Value]:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cmrrecon.networks.checkpoints.foreign import MOST_WRAPPERS, joined_parts
+from cmrrecon.networks.checkpoints.foreign import MOST_WRAPPERS, average_in, joined_parts
 from cmrrecon.networks.checkpoints.pickles import TensorRecord
+from cmrrecon.tools.errors import InputError
 
 # The keys of state dicts, including PyTorch Lightning, SDUM, and BasicSR.
 STATE_KEYS = ("state_dict", "model_state_dict", "net_state_dict", "model", "params")
@@ -53,18 +54,27 @@ def find(top: Any) -> Found:
     level, path = top, list[str]()
     copy = ""
     for _ in range(MOST_WRAPPERS):
-        if not isinstance(level, Mapping) or _parts(level):
+        if not isinstance(level, Mapping):
             break
 
-        key = next((key for key in AVERAGE_KEYS if _has_tensors(level.get(key))), None)
-        if key is not None:
+        average = _path_to_average(level)
+        if average:
             others = [other for other in STATE_KEYS if _has_tensors(level.get(other))]
-            copy = f"the moving average in {key}" + (f", not {others[0]}" if others else "")
-        else:
-            keys = (*STATE_KEYS, SHADOW) if path else STATE_KEYS
-            key = next((key for key in keys if _has_tensors(level.get(key))), None)
-            if key == "state_dict" and _has_tensors(level.get(PLAIN_KEY)):
-                copy = f"the moving average in {key}, not {PLAIN_KEY}"
+            place = ".".join([*path, *average])
+            copy = f"the moving average in {place}" + (f", not {others[0]}" if others else "")
+            lacking = _parts(level)
+            path += average
+            for name in average:
+                level = level[name]
+            _refuse_partial(level, lacking, place)
+            continue
+        if _parts(level):
+            break
+
+        keys = (*STATE_KEYS, SHADOW) if path else STATE_KEYS
+        key = next((key for key in keys if _has_tensors(level.get(key))), None)
+        if key == "state_dict" and _has_tensors(level.get(PLAIN_KEY)):
+            copy = f"the moving average in {key}, not {PLAIN_KEY}"
         if key is None:
             break
 
@@ -75,7 +85,56 @@ def find(top: Any) -> Found:
         return Found({}, {}, "")
     used = set(path[:1]) or ({MODEL, *_parts(level)} if _parts(level) else set(top))
     beside = {key: value for key, value in top.items() if key not in used}
-    return Found(_records(level), beside, copy)
+    return Found(_records(level), beside, copy or _average_within(level))
+
+
+def _path_to_average(level: Mapping[Any, Any]) -> list[str]:
+    """Return the keys that lead to the nearest moving average; empty if there is none."""
+    queue: list[tuple[Mapping[Any, Any], list[str]]] = [(level, [])]
+    # Files may be hostile: a mapping that is shared or contains itself is seen once.
+    seen = {id(level)}
+    for inner, path in queue:
+        key = next((key for key in AVERAGE_KEYS if _has_tensors(inner.get(key))), None)
+        if key is not None:
+            return [*path, key]
+
+        if len(path) < MOST_WRAPPERS:
+            for name, value in inner.items():
+                if isinstance(name, str) and isinstance(value, Mapping) and id(value) not in seen:
+                    seen.add(id(value))
+                    queue.append((value, [*path, name]))
+    return []
+
+
+def _refuse_partial(average: Any, parts: list[str], place: str) -> None:
+    """Refuse a moving average without networks that the plain weights have."""
+    inner = average
+    for _ in range(MOST_WRAPPERS):
+        if not isinstance(inner, Mapping) or not parts or _parts(inner):
+            break
+        inner = next(
+            (inner[key] for key in (*STATE_KEYS, SHADOW) if _has_tensors(inner.get(key))), None
+        )
+
+    lacking = set(parts) - set(_parts(inner) if isinstance(inner, Mapping) else ())
+    names = _records_of(average)
+    if any(not any(name.startswith(f"{part}.") for name in names) for part in lacking):
+        raise InputError(
+            "checkpoint-mismatch",
+            f"The moving average in {place} lacks the {' and '.join(sorted(lacking))} of the plain "
+            "weights",
+            "Averaged and plain weights are never mixed",
+            "Save the networks that belong together without the others",
+        )
+
+
+def _average_within(level: Any) -> str:
+    """Return which moving average is within the state dicts of direct; empty if there is none."""
+    for part in (MODEL, *_parts(level)) if isinstance(level, Mapping) and _parts(level) else ():
+        average = average_in(_records_of(level[part]))
+        if average is not None:
+            return f"the moving average in {part}.{average}*"
+    return ""
 
 
 def _records(level: Mapping[Any, Any]) -> dict[str, TensorRecord]:

@@ -13,6 +13,7 @@ from cmrrecon.networks.checkpoints.vsharp_release import (
     MISSING,
     PRESETS,
     STARTS,
+    further_networks,
     model_of,
     rule_of,
 )
@@ -86,6 +87,7 @@ def infer(shapes: Shapes, given: Given) -> Inferred:
     dims = len(sizes.shapes[f"{FIRST}conv.layer_1.conv.weight"]) - 2
 
     release = given.configuration(MISSING)
+    _check_further_networks(parts, release, given)
     parts |= _released(sizes, parts, cascades, release, given)
     config = {"cascades": cascades, "sizes": parts, "rule": rule_of(release, given)}
     return Inferred("vsharp-3d" if dims == 3 else "vsharp", config, names)
@@ -215,6 +217,14 @@ def _released(
             "Give the YAML file of these weights",
         )
 
+    if model.get("image_unet_conv_out_bias") is True and not parts["head_bias"]:
+        raise InputError(
+            "checkpoint-mismatch",
+            f"{given.source} lacks conv_out.bias, which its release has",
+            "The network was trained with it",
+            "Give the complete checkpoint, or the YAML file of these weights",
+        )
+
     learned = "admm.initializer.activation.weight" in sizes.shapes
     activation = "PRELU" if learned else _stated(model, "initializer_activation", given)
     images = model.get("auxiliary_steps", -1)
@@ -224,6 +234,32 @@ def _released(
         "start": _one_of(STARTS, model.get("image_init", "SENSE"), "image_init", given),
         "images": None if images == -1 else images,
     }
+
+
+def _check_further_networks(
+    parts: Mapping[str, Any], release: Mapping[str, Any], given: Given
+) -> None:
+    """Refuse a file that lacks a network of its release, or has it in another size."""
+    for name, section in further_networks(release).items():
+        if f"{name}." != MAPS or not parts["sensitivity_filters"]:
+            raise InputError(
+                "checkpoint-mismatch",
+                f"{given.source} lacks the {name:.{SHOWN}} that its release has",
+                "A checkpoint holds all networks of its release",
+                "Give the complete checkpoint, or the YAML file of these weights",
+            )
+
+        sizes = section if isinstance(section, Mapping) else {}
+        for key, ours in (("num_filters", "filters"), ("num_pool_layers", "pools")):
+            found = parts[f"sensitivity_{ours}"]
+            if sizes.get(key, found) != found:
+                raise InputError(
+                    "checkpoint-mismatch",
+                    f"The {name} in {given.source} has {key} {found}, its release has "
+                    f"{text_of(sizes[key])}",
+                    "They must belong together",
+                    "Give the YAML file of these weights",
+                )
 
 
 def _stated(model: Mapping[str, Any], key: str, given: Given) -> Any:

@@ -13,18 +13,22 @@ STAGES = ("inference", "validation", "training")
 DEFAULTS = {"padding_eps": 0.001, "sensitivity_maps_gaussian": 0.7}
 MAPS = ("rss_estimate", "unit")
 MODEL = {"initializer_dilations": [1, 1, 2, 4], "image_init": "SENSE"}
+# All these releases come with a network for the coil maps, of any size.
+MAPS_NETWORK: Mapping[str, Any] = {"sensitivity_model": {}}
 # Presets have the same model section as the files, but state our rule instead of transforms.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "uniform": {"model": MODEL, "rule": {}},
+    "uniform": {"model": MODEL, "rule": {}, "additional_models": MAPS_NETWORK},
     "challenge23": {
         "model": MODEL,
         "rule": {"percentile": 0.99, "padding_unmeasured": False, "calibration": "lines"},
+        "additional_models": MAPS_NETWORK,
     },
     "deepinv": {
         "model": MODEL,
         "rule": {
             "percentile": 0.99, "padding": 0.0, "calibration": "measured", "unit_map": True,
         },
+        "additional_models": MAPS_NETWORK,
     },
 }  # fmt: skip
 STARTS = {"SENSE": "sense", "ZERO_FILLED": "zero-filled"}
@@ -49,6 +53,11 @@ def model_of(release: Mapping[str, Any], given: Given) -> Mapping[str, Any]:
         if operator != plain:
             raise _other(given, f"has the {key} {text_of(operator)}", f"{plain}, which is centred")
     return _section(release, "model")
+
+
+def further_networks(release: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the sections of the networks that the release has besides its model."""
+    return _section(release, "additional_models")
 
 
 def rule_of(release: Mapping[str, Any], given: Given) -> dict[str, Any]:

@@ -168,3 +168,53 @@ def test_prefixes_are_removed_in_safetensors_too(networks, plain, tmp_path):
     path = tmp_path / "a.safetensors"
     save_file({f"module.{key}": value.clone() for key, value in plain.items()}, path)
     assert same(weights.load(path).network, networks["promptmr"])
+
+
+@pytest.mark.parametrize("key", ["ema", "model_ema"])
+@pytest.mark.parametrize("path", [[], ["callbacks"], ["training", "callbacks"]])
+@pytest.mark.parametrize("inner", [[], ["state_dict"]])
+def test_averages_of_the_networks_of_direct_are_used_wherever_they_are(tmp_path, key, path, inner):
+    def networks(value):
+        return {
+            "model": {"rho": torch.full((2,), value)},
+            "sensitivity_model": {"conv.weight": torch.full((2,), value)},
+        }
+
+    content = networks(2.0)
+    for name in reversed([*path, key, *inner]):
+        content = {name: content}
+    torch.save({**networks(1.0), **content}, tmp_path / "a.pt")
+    tensors, _, copy = torch_files.read(tmp_path / "a.pt", lambda shapes: None)
+    assert {name: value[0].item() for name, value in tensors.items()} == {
+        "rho": 2,
+        "sensitivity_model.conv.weight": 2,
+    }
+    assert ".".join([*path, key]) in copy
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_an_average_of_one_network_of_direct_is_refused(tmp_path, nested):
+    average = {"rho": torch.zeros(2)}
+    content = {
+        "model": {"rho": torch.ones(2)},
+        "sensitivity_model": {"conv.weight": torch.ones(2)},
+        "ema": {"model": average} if nested else average,
+    }
+    torch.save(content, tmp_path / "a.pt")
+    with refused("checkpoint-mismatch") as error:
+        torch_files.read(tmp_path / "a.pt", lambda shapes: None)
+    assert "sensitivity_model" in str(error.value)
+
+
+def test_averages_within_the_state_dicts_of_direct_are_named(tmp_path):
+    state = {"rho": torch.ones(2), "ema.rho": torch.zeros(2)}
+    torch.save({"model": state, "sensitivity_model": {"a": torch.ones(2)}}, tmp_path / "a.pt")
+    tensors, _, copy = torch_files.read(tmp_path / "a.pt", lambda shapes: None)
+    assert tensors["rho"][0] == 0
+    assert "model.ema." in copy
+
+
+def test_an_average_below_other_prefixes_is_named(plain, averaged, tmp_path):
+    content = {f"module.{key}": value for key, value in plain.items()}
+    content |= {f"module.ema.{key}": value for key, value in averaged.items()}
+    assert "module.ema." in loads(tmp_path / "a.pt", content, averaged)["copy"]

@@ -344,3 +344,46 @@ def test_a_truncated_release_is_refused(golden, tmp_path):
 
 def test_other_state_dicts_are_not_recognised():
     assert not vsharp_layout.recognises({"cascades.0.dc_weight": (1,), "conv.weight": (2, 2)})
+
+
+@pytest.mark.parametrize(
+    ("part", "section", "named"),
+    [
+        ("sensitivity_model", {"sensitivity_model": {"num_filters": 2}}, "lacks the sensitivity"),
+        ("sensitivity_model", {"sensitivity_model": {}}, "lacks the sensitivity"),
+        ("none", {"sampling_model": {"a": 1}}, "lacks the sampling"),
+        ("none", {"sensitivity_model": {"num_filters": 77}}, "num_filters"),
+        ("none", {"sensitivity_model": {"num_pool_layers": 7}}, "num_pool_layers"),
+    ],
+)
+def test_networks_that_the_release_has_and_the_file_lacks_are_refused(part, section, named):
+    network, state = plain()
+    state = {key: value for key, value in state.items() if not key.startswith(part)}
+    release = {**release_of(network), "additional_models": section}
+    with refused("checkpoint-mismatch") as error:
+        weights.from_state_dict(state, release=release)
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize("name", vsharp_layout.PRESETS)
+def test_presets_need_the_network_for_the_coil_maps(golden, name):
+    entry = golden_vsharp.full_size(golden)["uniform_2d"]
+    shapes = shapes_in(entry, "layout_2.2.0")
+    lacking = {key: value for key, value in shapes.items() if not key.startswith("sens")}
+    with refused("checkpoint-mismatch") as error:
+        layouts.infer(lacking, preset(name))
+    assert "sensitivity_model" in str(error.value)
+
+
+def test_a_bias_that_the_release_has_and_the_file_lacks_is_refused():
+    network, state = plain()
+    release = release_of(network)
+    release["model"]["image_unet_conv_out_bias"] = True
+    state = {
+        key: value
+        for key, value in state.items()
+        if not (key.startswith("denoiser") and key.endswith("conv_out.bias"))
+    }
+    with refused("checkpoint-mismatch") as error:
+        weights.from_state_dict(state, release=release)
+    assert "conv_out.bias" in str(error.value)
