@@ -140,7 +140,7 @@ def _with_short_ends(names: Sequence[str], width: int) -> list[str]:
     if room < MIN_FILE_NAME:
         return list(names)
     return [
-        f"{folder}/{_without_middle(PurePath(name).name, room, 0.5)}"
+        str(PurePath(folder, _without_middle(PurePath(name).name, room, 0.5)))
         for folder, name in zip(folders, names, strict=True)
     ]
 

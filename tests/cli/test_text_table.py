@@ -70,6 +70,11 @@ def test_names_that_fit_stay_and_common_folders_go_first():
     assert len(set(shortened(["/data/long/a.h5", "data/long/b.h5"], 9))) == 2
 
 
+def test_names_without_a_folder_get_none():
+    short = shortened(["none known", "this package", "owner/a-very-long-name-indeed"], 24)
+    assert short[:2] == ["none known", "this package"]
+
+
 def test_parts_that_differ_are_kept():
     short = shortened(OFFICIAL, 30)
     assert all(f"Center00{n % 3}/…/P{n:03}/" in name for n, name in enumerate(short))
