@@ -153,6 +153,7 @@ def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
         raise _wrong(owner, values, "a mapping")
     hints = get_type_hints(kind, include_extras=True)
     checked = checked_mapping(f"{owner[0].upper()}{owner[1:]}", values, hints)
+
     required = [
         each.name
         for each in fields(kind)
@@ -166,6 +167,7 @@ def _checked_nested(owner: str, values: Any, kind: Any) -> Any:
             "It has no default",
             "Add it",
         )
+
     try:
         return kind(**checked)
     except ValueError as error:

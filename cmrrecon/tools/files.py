@@ -97,6 +97,7 @@ def read_text(path: str | Path, most: int) -> str:
             "A file of this kind is a short text",
             "Check that this is the right file",
         )
+
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
