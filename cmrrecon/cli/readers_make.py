@@ -132,7 +132,8 @@ def make_study(
         _write(methods, read, plan, console, overwrite=overwrite)
 
     if failures:
-        console.warn(f"{len(failures)} problems; the study contains the other scans")
+        found = "1 problem" if len(failures) == 1 else f"{len(failures)} problems"
+        console.warn(f"{found}; the study contains the other scans")
         raise typer.Exit(1)
 
 
@@ -274,7 +275,7 @@ def _write(
     size = plan.page.stat().st_size / 1e6
     console.say(
         f"study {study.identifier}: {len(read)} scans, {len(methods)} methods, "
-        f"{len(drawn.orders[0])} presentations for each of {plan.readers} readers "
+        f"{len(drawn.orders[0])} presentations for each reader (readers: {plan.readers}) "
         f"(scans shown twice: {repeats}), {size:.1f} MB"
     )
     console.say(f"keep {plan.key} from the readers: it names the methods")
