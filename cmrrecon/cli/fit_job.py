@@ -56,10 +56,10 @@ def is_mapping_series(path: Path) -> bool:
     if not formats.is_images(path):
         return False
     try:
-        stamp = formats.read_provenance(path)
+        facts = acquisition_of(path, formats.read_provenance(path))
     except InputError:
         return True
-    return acquisition_of(path, stamp).base.lower() in MODEL_OF
+    return facts.base.lower() in MODEL_OF
 
 
 def fit_job(job: Job, plan: Plan, console: Console) -> None:

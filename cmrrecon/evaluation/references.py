@@ -13,7 +13,8 @@ from cmrrecon import formats
 from cmrrecon.data import Acquisition, View
 from cmrrecon.data.references import as_reference
 from cmrrecon.evaluation.ranking import ranking_crop, ranking_slices
-from cmrrecon.formats.names import acquisition_from_json, is_sampled_name, modality_of
+from cmrrecon.formats.names import is_sampled_name, modality_of
+from cmrrecon.formats.stored_facts import acquisition_from_json
 from cmrrecon.operators.coils import rss_images
 from cmrrecon.operators.field_of_view import shown
 from cmrrecon.tools.errors import InputError

@@ -44,7 +44,7 @@ from torch import Tensor
 from cmrrecon.data import Scan
 from cmrrecon.formats.arrays import Selection, StoredArray
 from cmrrecon.formats.geometry import geometry_to_json
-from cmrrecon.formats.names import acquisition_to_json
+from cmrrecon.formats.stored_facts import acquisition_to_json
 from cmrrecon.formats.tensors import image_array
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError

@@ -31,7 +31,7 @@ from cmrrecon.formats.arrays import COMPLEX_SINGLE, StoredArray
 from cmrrecon.formats.companions import companions_of
 from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.hdf5_output import Hdf5Output, created
-from cmrrecon.formats.names import acquisition_to_json
+from cmrrecon.formats.stored_facts import acquisition_to_json
 from cmrrecon.formats.tensors import image_array
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from cmrrecon.data import CartesianMask, Geometry, SamplingMask, Scan
 from cmrrecon.formats.geometry import geometry_to_json
 from cmrrecon.formats.hdf5_output import created
-from cmrrecon.formats.names import acquisition_to_json
+from cmrrecon.formats.stored_facts import acquisition_to_json
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import UsageError
 

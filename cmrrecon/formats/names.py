@@ -1,14 +1,12 @@
 """Parses and generates the official file and folder names of CMRxRecon 2023, 2024 and 2025."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from cmrrecon.data import Acquisition
-from cmrrecon.tools.errors import InputError, UsageError
+from cmrrecon.tools.errors import UsageError
 
 SUFFIXES = (
     *(".mat", ".h5", ".npz", ".npy", ".cfl", ".hdr", ".mrd", ".dat"),
@@ -181,61 +179,11 @@ def is_info_name(path: str | Path) -> bool:
     return Path(path).name.lower().endswith("_info.csv")
 
 
-def acquisition_to_json(acquisition: Acquisition) -> str:
-    """Return an acquisition as one line of JSON."""
-    return json.dumps(asdict(acquisition), sort_keys=True)
-
-
-def acquisition_from_json(text: str) -> Acquisition:
-    """Return the acquisition in such a JSON text, without unknown or invalid entries.
-
-    An InputError with `name-unsafe` is raised if the name of the scan contains a path.
-    """
-    try:
-        stored = json.loads(text)
-    except (ValueError, RecursionError):
-        stored = None
-    if not isinstance(stored, dict):
-        return Acquisition()
-
-    kinds: dict[str, Any] = {
-        **dict.fromkeys(("year", "acs", "seed"), int),
-        **dict.fromkeys(("acceleration", "field_strength"), int | float),
-    }
-
-    venc = stored.pop("venc", None)
-    if isinstance(venc, list) and all(type(value) in (int, float) for value in venc):
-        stored["venc"] = tuple(float(value) for value in venc)
-        kinds["venc"] = tuple
-
-    _refuse_paths(stored.get("base"))
-
-    known = [f.name for f in fields(Acquisition)]
-    return Acquisition(
-        **{
-            k: v
-            for k, v in stored.items()
-            if k in known and isinstance(v, kinds.get(k, str)) and not isinstance(v, bool)
-        }
-    )
-
-
 def suffix_of(path: Path) -> str:
     """Return the suffix of a file name in lower case; `.nii.gz` counts as one suffix."""
     name = path.name.lower()
     both = len(name) > len(".nii.gz") and name.endswith(".nii.gz")
     return ".nii.gz" if both else path.suffix.lower()
-
-
-def _refuse_paths(base: Any) -> None:
-    """Refuse a stored name that leads to another folder, because outputs are named after it."""
-    if isinstance(base, str) and (set(base) & set("/\\") or not base.isprintable()):
-        raise InputError(
-            "name-unsafe",
-            "The name of the scan stored in the file contains a path",
-            "Outputs are named after it, so it must be a plain name",
-            "Use a file from a source that you trust",
-        )
 
 
 def _stem(path: Path) -> str:

@@ -37,7 +37,7 @@ from cmrrecon.formats.arrays import Selection, StoredArray, check_size, single_p
 from cmrrecon.formats.bombs import is_bomb
 from cmrrecon.formats.companions import companions_of
 from cmrrecon.formats.geometry import geometry_to_json
-from cmrrecon.formats.names import acquisition_to_json
+from cmrrecon.formats.stored_facts import acquisition_to_json
 from cmrrecon.formats.tensors import image_array, stack_images
 from cmrrecon.tools.atomic import atomic, output_error
 from cmrrecon.tools.errors import InputError

@@ -28,9 +28,10 @@ from cmrrecon.formats.geometry import geometry_from_json
 from cmrrecon.formats.info_table import with_table
 from cmrrecon.formats.kinds import HEAD, RawFormat, contents, raw_format
 from cmrrecon.formats.masks import mask_of
-from cmrrecon.formats.names import acquisition_from_json, is_full_folder, mask_path_for, parse_name
+from cmrrecon.formats.names import is_full_folder, mask_path_for, parse_name
 from cmrrecon.formats.reading_arrays import read_maps, read_mask
 from cmrrecon.formats.steady import files_of, steady
+from cmrrecon.formats.stored_facts import acquisition_from_json
 from cmrrecon.formats.trajectories import spokes_of
 from cmrrecon.formats.variables import choose, refuse_dataset
 from cmrrecon.tools.errors import InputError, UsageError

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cmrrecon.data import Acquisition
 from cmrrecon.formats.names import is_timeless, kus_name, modality_of
+from cmrrecon.formats.stored_facts import is_plain
 from cmrrecon.tools.atomic import atomic
 from cmrrecon.tools.errors import InputError
 
@@ -93,17 +94,24 @@ def member_name(facts: Acquisition, year: int, task: str | None) -> str:
         coil = "SingleCoil" if facts.coil == "single" else "MultiCoil"
         factor = f"AccFactor{int(facts.acceleration):02d}"
         folders = ("Submission", coil, modality, split, factor)
-        return str(PurePosixPath(*folders, facts.subject, f"{facts.base}.mat"))
+        return _path(*folders, facts.subject, f"{facts.base}.mat")
 
     assert task is not None
     name = kus_name(facts.base, facts.pattern, facts.acceleration)
     if year == 2024:
-        return str(PurePosixPath(modality, split, task, facts.subject, name))
+        return _path(modality, split, task, facts.subject, name)
 
     assert facts.centre is not None
     assert facts.vendor is not None
     folders = (task, "MultiCoil", modality, split, f"UnderSample_{task}")
-    return str(PurePosixPath(*folders, facts.centre, facts.vendor, facts.subject, name))
+    return _path(*folders, facts.centre, facts.vendor, facts.subject, name)
+
+
+def _path(*parts: str) -> str:
+    """Join the names of folders and file; refuse a name that leads elsewhere."""
+    if not all(map(is_plain, parts)):
+        raise _no_place("A name in it contains a path", "Folders and files have plain names")
+    return str(PurePosixPath(*parts))
 
 
 def _check_facts(facts: Acquisition, year: int, task: str | None) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,32 @@ def test_results_become_the_official_package(run, validation, rec, tmp_path):
         assert stored.dtype == np.float32
         assert stored.shape == (8, 10, 2, 3)
         np.testing.assert_array_equal(stored, wanted.numpy())
+
+
+@pytest.mark.parametrize("target", ["Submission.zip", "folder"])
+@pytest.mark.parametrize("fact", ["base", "centre", "vendor", "subject"])
+def test_names_stored_in_a_file_never_lead_out_of_the_package(run, tmp_path, fact, target):
+    """The k-space of a stranger states a path where a name belongs."""
+    own = formats.parse_name(tmp_path / CASES[0])
+    path = tmp_path / "set" / "cine_sax_kus_Uniform8.h5"
+    kspace = torch.randn(FRAMES, SLICES, 2, Y, X, dtype=torch.complex64)
+    scan = Scan.from_kspace(kspace, acquisition=replace(own, **{fact: "../../../../../../x"}))
+    formats.write_scan(path, scan)
+
+    words = (path, "-m", "zero-filled", "--task", "TaskR1", "-o", tmp_path / "out" / target)
+    done = submit(run, *words)
+    assert done.code == 3
+    assert "name-unsafe" in done.codes
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
+
+
+@pytest.mark.parametrize("value", ["../x", "/abs/x", "..", "a\\b", ""])
+@pytest.mark.parametrize("year", [2023, 2024, 2025])
+def test_a_member_never_has_a_path_as_a_part(year, value):
+    facts = Acquisition("cine_sax", None, year, "Center001", "UIH_30T_umr780", value, "uniform", 8)
+    with pytest.raises(InputError) as error:
+        member_name(facts, year, {2023: None, 2024: "Task1", 2025: "TaskR1"}[year])
+    assert error.value.code == "submission-place"
 
 
 def test_the_same_results_give_the_same_bytes(run, validation, rec, tmp_path):
