@@ -25,11 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import torch
 
 from cmrrecon import formats
 from cmrrecon.networks.checkpoints import weights
-from cmrrecon.tools.strays import TEMPORARY
+from cmrrecon.tools.strays import OLDER, TEMPORARY
 from cmrrecon.training import checkpoint
 
 SIMULATE = ["simulate", "--frames", "4", "--coils", "4", "--size", "96x128"]
@@ -74,6 +75,9 @@ def content(path: Path) -> list[torch.Tensor]:
     if path.name.startswith("scan_") and path.suffix == ".h5":
         images = formats.read_images(path)
         return [images[index] for index in range(len(images))]
+    if path.suffix == ".dcm":
+        images = [pydicom.dcmread(file) for file in sorted(path.iterdir())]
+        return [torch.from_numpy(image.pixel_array.astype("int64")) for image in images]
     scan = formats.read(path)
     return [scan.read_slice(index) for index in range(scan.shape[1])]
 
@@ -86,11 +90,13 @@ def cases(scan: Path, store: Path) -> dict[str, Case]:
     """Return the commands to kill; each replaces an older output where that is possible."""
     kus = ["undersample", str(scan), "-o", "kspace.h5", "--overwrite", "-R"]
     images = ["reconstruct", str(scan), "-o", "scan_images.h5", "--overwrite", "-m"]
+    dicom = ["reconstruct", str(scan), "-o", "scan.dcm", "--overwrite", "-m"]
     pack = ["preprocess", str(scan.parent), "--out-dir", "store", "--overwrite"]
     recipe = [word for value in [*SMALL, "schedule.epochs=2"] for word in ("--set", value)]
     train = ["train", "--recipe", "e2e-varnet", "--data", str(store), "--out-dir", "run", *recipe]
     return {
         "reconstruct": Case([*images, "llr"], "scan_images.h5", [*images, "zero-filled"]),
+        "reconstruct to DICOM": Case([*dicom, "llr"], "scan.dcm", [*dicom, "zero-filled"]),
         "undersample": Case([*kus, "4"], "kspace.h5", [*kus, "2"]),
         "preprocess": Case([*pack, "--coils", "3"], "store/scan.h5", [*pack, "--coils", "2"]),
         "train": Case(train, "run/best.safetensors", []),
@@ -137,7 +143,8 @@ def strays(folder: Path) -> list[str]:
     return [
         path.name
         for path in folder.rglob("*")
-        if TEMPORARY.fullmatch(path.name) or path.name.endswith(".parts")
+        if (TEMPORARY.fullmatch(path.name) or OLDER.fullmatch(path.name))
+        or path.name.endswith(".parts")
     ]
 
 

@@ -19,6 +19,7 @@ from cmrrecon.cli.standard_output import local_output
 from cmrrecon.tools.atomic import never_replaced, output_error
 from cmrrecon.tools.errors import InputError, OutputError, UsageError
 from cmrrecon.tools.machine import peak_memory_mb
+from cmrrecon.tools.strays import remove_strays_once
 
 # Size of the inputs in bytes from which the time for their digests is worth a message.
 LARGE = 4_000_000_000
@@ -92,6 +93,11 @@ def deliver(
     refuse_inputs([target, *product.beside], product.sources)
     _check_folders([target, *product.beside])
     wanted = [path for path in (target, *product.beside) if str(path) != STREAM]
+    if not dry_run:
+        for folder in {path.parent.absolute() for path in wanted}:
+            # This also restores folders that a killed process was about to replace.
+            remove_strays_once(folder)
+
     # Path.exists fails on names that are too long.
     existing = [path for path in wanted if os.path.exists(path)]
     record = {"status": "planned", **record, "output": str(target)}

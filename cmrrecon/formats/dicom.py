@@ -8,6 +8,7 @@ import re
 import struct
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +64,25 @@ def text(path: Path) -> str | None:
     return found
 
 
-def check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path, now: Path | None = None) -> None:
     """Refuse to replace a folder that contains anything but images that cmrrecon wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    now : Path or None
+        Where it is at the moment; None if it is in its place.
 
     Raises
     ------
     OutputError
         If the folder contains other files (`output-foreign`).
     """
-    if not path.is_dir():
+    folder = now or path
+    if not folder.is_dir():
         return
-    files = list(path.iterdir())
+    files = list(folder.iterdir())
     try:
         ours = all(
             INSTANCE.fullmatch(file.name) and file.is_file() and _stored(file)[0] is not None
@@ -155,7 +164,7 @@ def _write_instances(path: Path, series: Series) -> None:
     set_window(made, series)
     setattr(made, COUNT, frames * slices)
 
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, partial(check_replaceable, path)) as folder:
         for slice_ in range(slices):
             place_slice(made, series, slice_)
             for frame in range(frames):
@@ -191,7 +200,7 @@ def _write_enhanced(path: Path, series: Series) -> None:
             "Leave out --enhanced",
         )
     made = as_enhanced(series)
-    with atomic(path, replaces_folder=True) as temporary:
+    with atomic(path, may_replace=partial(check_replaceable, path)) as temporary:
         made.save_as(temporary, enforce_file_format=True)
 
 

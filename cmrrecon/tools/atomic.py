@@ -3,15 +3,14 @@
 import errno
 import os
 import re
-import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
 from cmrrecon.tools.errors import OutputError
-from cmrrecon.tools.strays import remove_strays_once, short, temporary_name
+from cmrrecon.tools.strays import older_name, remove_strays_once, temporary_name
 
 # errno -> (what was found, what to do next). Other errors keep the text of the system.
 REASONS = {
@@ -34,8 +33,12 @@ REASONS = {
 _PROTECTED: ContextVar[frozenset[str]] = ContextVar("protected", default=frozenset())
 
 
+# Called with a folder that would be replaced, moved aside; raises if it must stay.
+Check = Callable[[Path], None]
+
+
 @contextmanager
-def atomic(path: str | Path, *, replaces_folder: bool = False) -> Iterator[Path]:
+def atomic(path: str | Path, *, may_replace: Check | None = None) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` when the block ends without an error.
 
     The temporary file is in the same folder, which is created if it is missing. The data are
@@ -47,8 +50,9 @@ def atomic(path: str | Path, *, replaces_folder: bool = False) -> Iterator[Path]
     ----------
     path : str or Path
         The file to write.
-    replaces_folder : bool
-        Whether the file may replace a folder, which is deleted with all its files.
+    may_replace : callable or None
+        Checks a folder of that name before it is replaced, see `atomic_folder`. None never replaces
+        a folder.
 
     Yields
     ------
@@ -61,37 +65,82 @@ def atomic(path: str | Path, *, replaces_folder: bool = False) -> Iterator[Path]
         If the file cannot be written (`output-unwritable`), or another process has written it
         meanwhile and it is protected by `never_replaced` (`output-exists`).
     """
-    target = Path(path)
-    temporary = target.with_name(temporary_name(target.name))
+    with _beside(Path(path)) as temporary:
+        yield temporary
+        _synchronise(temporary)
+        _put(temporary, Path(path), may_replace)
 
+
+@contextmanager
+def atomic_folder(path: str | Path, may_replace: Check) -> Iterator[Path]:
+    """Yield a temporary folder that replaces `path` when the block ends without an error.
+
+    A new folder appears in one step. An older one is moved aside first, because no system replaces
+    a folder that has files in it. If the process dies in between, the next write in that place
+    moves it back.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder to write.
+    may_replace : callable
+        Called with the older file or folder, moved aside; raises an error if it must stay.
+
+    Yields
+    ------
+    Path
+        The folder to write to inside the block.
+
+    Raises
+    ------
+    OutputError
+        As `atomic`, and the errors of `may_replace`.
+    """
+    with _beside(Path(path)) as temporary:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.iterdir():
+            _synchronise(file)
+        _synchronise(temporary)
+        _put(temporary, Path(path), may_replace)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, and delete what is left of it."""
+    temporary = target.with_name(temporary_name(target.name))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_strays_once(target.parent.absolute())
         yield temporary
-        _synchronise(temporary)
-        if replaces_folder and target.is_dir():
-            _put_in_place(temporary, target)
-        elif os.path.abspath(target) not in _PROTECTED.get():
-            os.replace(temporary, target)
-        elif not put_first(temporary, target):
-            raise _exists(target)
     except OSError as error:
         raise output_error(target, error) from error
     finally:
         with suppress(OSError):
-            temporary.unlink()
+            _delete(temporary)
 
-    # Some network file systems cannot synchronise folders. The file itself is safe.
+    # Some network file systems cannot synchronise folders. The output itself is safe.
     with suppress(OSError):
         _synchronise(target.parent)
 
 
+def _put(mine: Path, target: Path, may_replace: Check | None) -> None:
+    """Give a complete file or folder its final name."""
+    if os.path.abspath(target) in _PROTECTED.get():
+        if not put_first(mine, target):
+            raise _exists(target)
+    elif may_replace is not None and (mine.is_dir() or target.is_dir()):
+        _swap(mine, target, may_replace)
+    else:
+        os.replace(mine, target)
+
+
 @contextmanager
 def never_replaced(paths: Sequence[Path]) -> Iterator[None]:
-    """Within a `with` block, let `atomic` refuse to replace these files.
+    """Within a `with` block, let `atomic` and `atomic_folder` refuse to replace these outputs.
 
-    The check and the rename are one step, so of two processes that write the same new file only the
-    first one succeeds.
+    The check and the rename are one step, so of two processes that write the same new output only
+    the first one succeeds.
     """
     token = _PROTECTED.set(frozenset(map(os.path.abspath, paths)))
     try:
@@ -101,16 +150,20 @@ def never_replaced(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def put_first(mine: Path, target: Path) -> bool:
-    """Give a file its final name, and return False if another process was faster."""
+    """Give a file or folder its final name, and return False if another process was faster."""
     try:
-        # Unlike a renamed file, a link never replaces what is there.
-        os.link(mine, target)
-    except FileExistsError:
-        return False
+        if mine.is_dir():
+            # A folder replaces no file, and no folder that has files in it.
+            os.rename(mine, target)
+        else:
+            # Unlike a renamed file, a link never replaces what is there.
+            os.link(mine, target)
     except OSError:
-        # Some file systems know no links.
         if os.path.lexists(target):
             return False
+        if mine.is_dir():
+            raise
+        # Some file systems know no links.
         os.replace(mine, target)
     return True
 
@@ -124,69 +177,24 @@ def _exists(target: Path) -> OutputError:
     )
 
 
-@contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces `path` when the block ends without an error.
-
-    A new folder appears in one step. An older folder or file of that name is renamed first and
-    deleted afterwards, because no system replaces a folder that has files in it; the caller makes
-    sure that it may be deleted.
-
-    Parameters
-    ----------
-    path : str or Path
-        The folder to write.
-
-    Yields
-    ------
-    Path
-        The folder to write to inside the block.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written (`output-unwritable`), or another process has written it
-        meanwhile and it is protected by `never_replaced` (`output-exists`).
-    """
-    target = Path(path)
-    temporary = target.with_name(temporary_name(target.name))
-
-    try:
-        temporary.mkdir(parents=True)
-        remove_strays_once(target.parent.absolute())
-        yield temporary
-        for file in temporary.iterdir():
-            _synchronise(file)
-        _synchronise(temporary)
-        if os.path.abspath(target) in _PROTECTED.get() and os.path.lexists(target):
-            raise _exists(target)
-        _put_in_place(temporary, target)
-    except OSError as error:
-        raise output_error(target, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-    with suppress(OSError):
-        _synchronise(target.parent)
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    """Rename a file or folder; delete what was there, or put it back if the renaming fails."""
+def _swap(mine: Path, target: Path, may_replace: Check) -> None:
+    """Replace a file or folder; put back what was there if anything goes wrong."""
     while True:
-        # Not a temporary name: until the new folder is in place, this is the only copy.
-        older = target.with_name(f".{short(target.name)}.old-{secrets.token_hex(4)}")
-        with suppress(FileNotFoundError):
-            os.rename(target, older)
-
+        older = target.with_name(older_name(target.name))
         try:
-            os.rename(temporary, target)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                # Another process has put its own folder there in the meantime.
+            with suppress(FileNotFoundError):
+                os.rename(target, older)
+            if os.path.lexists(older):
+                may_replace(older)
+            os.rename(mine, target)
+
+        except BaseException as error:
+            if os.path.lexists(older) and not os.path.lexists(target):
+                os.rename(older, target)
+            elif getattr(error, "errno", None) in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                # Another process has put its own output there in the meantime.
                 _delete(older)
                 continue
-            with suppress(FileNotFoundError):
-                os.rename(older, target)
             raise
 
         _delete(older)

@@ -16,6 +16,8 @@ DAY = 86_400
 # Longest part of a name, in bytes, that is kept in hidden names; file systems allow 255.
 LONGEST = 180
 TEMPORARY = re.compile(r"(?:\..*\.tmp|cmrrecon)-(\d+)-(?:([0-9a-f]{8})-)?\w{8}")
+# What a folder is called while another one replaces it.
+OLDER = re.compile(r"\.(?P<name>.+)\.old-(\d+)-([0-9a-f]{8})-\w{8}")
 
 
 def short(name: str) -> str:
@@ -32,6 +34,11 @@ def temporary_name(name: str) -> str:
     return f".{short(name)}.tmp-{owner()}-{secrets.token_hex(4)}"
 
 
+def older_name(name: str) -> str:
+    """Return a hidden name for a folder that is being replaced; `remove_strays` restores it."""
+    return f".{short(name)}.old-{owner()}-{secrets.token_hex(4)}"
+
+
 def owner() -> str:
     """Return what names of temporary files say about their process and computer."""
     return f"{os.getpid()}-{_computer()}"
@@ -41,13 +48,17 @@ def remove_strays(folder: Path) -> None:
     """Remove temporary files that dead processes left in a folder.
 
     A file of this computer is removed if its process is dead, another one if it has not changed for
-    a day.
+    a day. A folder that a dead process was about to replace gets its name back, unless the new one
+    is in place.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = TEMPORARY.fullmatch(entry.name)
             if found and _is_stray(entry, int(found[1]), found[2]):
                 _remove(entry)
+            older = OLDER.fullmatch(entry.name)
+            if older and _is_stray(entry, int(older[2]), older[3]):
+                _restore(entry, folder / older["name"])
 
 
 @cache
@@ -81,6 +92,14 @@ def _remove(entry: os.DirEntry[str]) -> None:
             shutil.rmtree(entry.path)
         else:
             os.unlink(entry.path)
+
+
+def _restore(entry: os.DirEntry[str], target: Path) -> None:
+    if os.path.lexists(target):
+        _remove(entry)
+    else:
+        with suppress(OSError):
+            os.rename(entry.path, target)
 
 
 @cache

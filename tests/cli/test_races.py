@@ -36,6 +36,18 @@ def test_of_two_different_commands_one_fails(run, full, tmp_path, monkeypatch, c
     assert os.listdir(tmp_path) == ["a.h5"]
 
 
+@pytest.mark.parametrize("kinds", [(False, True), (True, False), (False, False)])
+def test_of_two_different_commands_with_dicom_one_fails(run, full, tmp_path, monkeypatch, kinds):
+    """Folders and Enhanced files never replace each other unasked."""
+    words = ("reconstruct", full, "-o", tmp_path / "a.dcm", "--voxel-size", "1,1,8", "-m")
+    mine, other = (("--enhanced",) if enhanced else () for enhanced in kinds)
+    meanwhile(monkeypatch, lambda: run(*words, "zero-filled", *other))
+    done = run(*words, "sense", *mine)
+    assert (done.code, done.codes) == (1, ["output-exists"])
+    assert run(*words, "zero-filled", *other, "--json").records[0]["status"] == "skipped"
+    assert os.listdir(tmp_path) == ["a.dcm"]
+
+
 def test_of_two_equal_commands_both_succeed(run, full, tmp_path, monkeypatch):
     words = ("undersample", full, "-R", 4, "-o", tmp_path / "a.mat", "--json")
     meanwhile(monkeypatch, lambda: run(*words))
